@@ -1,0 +1,98 @@
+/* Writes log records; configured once per process before its threads start. */
+#include "base/log.h"
+
+#include "base/buf.h"
+#include "base/clock.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <syslog.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char *const level_names[] = {"error", "warn", "info", "debug"};
+static const int syslog_levels[] = {LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG};
+
+static struct {
+    const char *name;
+    enum dw_log_level level;
+    bool to_syslog;
+    bool json;
+} settings = {"dumbwaiter", DW_LOG_INFO, false, false};
+
+bool dw_log_setup(const char *name, const char *level, const char *target, const char *format)
+{
+    bool known = false;
+    size_t i;
+
+    settings.name = name;
+    for (i = 0; i < sizeof level_names / sizeof level_names[0]; i++) {
+        if (strcmp(level, level_names[i]) == 0) {
+            settings.level = (enum dw_log_level)i;
+            known = true;
+        }
+    }
+    settings.to_syslog = strcmp(target, "syslog") == 0;
+    settings.json = strcmp(format, "json") == 0;
+    if (settings.to_syslog)
+        openlog(name, LOG_PID | LOG_NDELAY, LOG_DAEMON);
+    return known && (settings.to_syslog || strcmp(target, "stderr") == 0) &&
+           (settings.json || strcmp(format, "text") == 0);
+}
+
+bool dw_log_enabled(enum dw_log_level level)
+{
+    return level <= settings.level;
+}
+
+static void add_json_string(struct dw_buf *line, const char *text)
+{
+    const char *p;
+
+    for (p = text; *p != '\0'; p++) {
+        unsigned char c = (unsigned char)*p;
+
+        if (c == '"' || c == '\\')
+            dw_buf_addf(line, "\\%c", c);
+        else if (c < 0x20)
+            dw_buf_addf(line, "\\u%04x", c);
+        else
+            dw_buf_addc(line, (char)c);
+    }
+}
+
+void dw_log(enum dw_log_level level, const char *format, ...)
+{
+    char text[1024], stamp[32];
+    struct dw_buf line = DW_BUF_INIT;
+    int64_t now = dw_clock_wall_ms();
+    time_t seconds = (time_t)(now / 1000);
+    struct tm tm;
+    va_list args;
+
+    if (!dw_log_enabled(level))
+        return;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (settings.to_syslog) {
+        syslog(syslog_levels[level], "%s", text);
+        return;
+    }
+    if (gmtime_r(&seconds, &tm) == NULL || strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &tm) == 0)
+        stamp[0] = '\0';
+    if (settings.json) {
+        dw_buf_addf(&line, "{\"time\":\"%s.%03dZ\",\"level\":\"%s\",\"name\":\"%s\",\"pid\":%ld,\"message\":\"", stamp,
+                    (int)(now % 1000), level_names[level], settings.name, (long)getpid());
+        add_json_string(&line, text);
+        dw_buf_adds(&line, "\"}\n");
+    } else {
+        dw_buf_addf(&line, "%s.%03dZ %s[%ld] %s: %s\n", stamp, (int)(now % 1000), settings.name, (long)getpid(),
+                    level_names[level], text);
+    }
+    /* A log that can't be written is no reason to stop serving. */
+    if (!dw_buf_failed(&line) && write(STDERR_FILENO, line.data, line.len) < 0) {
+    }
+    dw_buf_fini(&line);
+}

@@ -1,0 +1,24 @@
+/* The log: one line per record, text or JSON, to standard error or syslog.
+ *
+ * Safe to call from any thread; a record is written with one write(2).  Never pass tokens, cookies
+ * or payloads: a log may be readable by more people than the database. */
+#ifndef DW_BASE_LOG_H
+#define DW_BASE_LOG_H
+
+#include <stdbool.h>
+
+enum dw_log_level { DW_LOG_ERROR, DW_LOG_WARN, DW_LOG_INFO, DW_LOG_DEBUG };
+
+/* Sets up the log for the process; call before threads start.  `name` must outlive the process's
+ * last record.  Unknown words leave the default (info, stderr, text) and make it return false. */
+bool dw_log_setup(const char *name, const char *level, const char *target, const char *format);
+
+bool dw_log_enabled(enum dw_log_level level);
+void dw_log(enum dw_log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#define dw_log_error(...) dw_log(DW_LOG_ERROR, __VA_ARGS__)
+#define dw_log_warn(...) dw_log(DW_LOG_WARN, __VA_ARGS__)
+#define dw_log_info(...) dw_log(DW_LOG_INFO, __VA_ARGS__)
+#define dw_log_debug(...) dw_log(DW_LOG_DEBUG, __VA_ARGS__)
+
+#endif

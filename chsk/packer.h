@@ -1,0 +1,49 @@
+/* A packer reads and writes value trees in one wire format.
+ *
+ * Readers are strict, take time linear in the input, never read past `len`, and enforce the limits
+ * while reading.  A packer is a constant: it may be used by all threads at once. */
+#ifndef DW_CHSK_PACKER_H
+#define DW_CHSK_PACKER_H
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "chsk/value.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct dw_limits {
+    size_t max_depth; /* nesting of collections and tags; each format counts its own brackets */
+    size_t max_items; /* values in one message, all levels together */
+    size_t max_bytes; /* of input, and of what a compressed input may inflate to */
+};
+
+/* 64 levels, 100,000 values, 1 MiB. */
+extern const struct dw_limits dw_limits_default;
+
+struct dw_packer {
+    const char *name; /* as in ?packer=NAME: edn, json, transit, transit-verbose, msgpack, gzip+NAME */
+    bool binary;      /* payloads are octets: octet-stream bodies, binary frames */
+    bool joinable;    /* separately packed values can stand beside each other in a vector */
+    /* Reads exactly one value.  DW_INVALID with a sentence and the byte offset for malformed input,
+     * DW_LIMIT over a limit, DW_NOMEM.  `*rest` (may be NULL) receives the offset behind the value;
+     * where it is NULL anything but white space behind the value is malformed. */
+    int (*read)(const char *bytes, size_t len, const struct dw_limits *limits, struct dw_arena *arena,
+                const struct dw_value **out, size_t *rest, struct dw_err *err);
+    /* Appends the packed form.  DW_INVALID for what the format cannot say and no documented lossy
+     * mapping covers, DW_NOMEM.  After a failure `out` holds a partial message: discard it. */
+    int (*write)(const struct dw_value *value, struct dw_buf *out, struct dw_err *err);
+};
+
+extern const struct dw_packer dw_packer_edn;
+extern const struct dw_packer dw_packer_json;
+
+/* The packer of that name, or NULL. */
+const struct dw_packer *dw_packer_find(const char *name);
+
+/* JSON read with object keys as keywords where they can be (chsk.json_keys = keyword): what an app's
+ * `data` means for edn, transit and msgpack clients.  Contract as dw_packer.read. */
+int dw_json_read_keywords(const char *bytes, size_t len, const struct dw_limits *limits, struct dw_arena *arena,
+                          const struct dw_value **out, size_t *rest, struct dw_err *err);
+
+#endif
