@@ -25,10 +25,10 @@ enum dw_type {
     DW_T_SYMBOL,
     DW_T_LIST,
     DW_T_VECTOR,
-    DW_T_MAP,    /* items[2*i] key, items[2*i+1] value; order as read; count = number of pairs */
+    DW_T_MAP, /* items[2*i] key, items[2*i+1] value; order as read; count = number of pairs */
     DW_T_SET,
-    DW_T_INST,   /* milliseconds since the Unix epoch, plus nanoseconds within the millisecond */
-    DW_T_UUID,   /* text: 36 characters, lower case */
+    DW_T_INST, /* milliseconds since the Unix epoch, plus nanoseconds within the millisecond */
+    DW_T_UUID, /* text: 36 characters, lower case */
     DW_T_BYTES,
     DW_T_URI,    /* text */
     DW_T_ARRAY,  /* msgpack ext 5/6/7: homogeneous int32 / float / double array */
@@ -42,7 +42,7 @@ struct dw_value {
         int64_t integer;
         double real;
         uint32_t codepoint;
-        struct { /* STRING KEYWORD SYMBOL BIGINT DECIMAL UUID BYTES URI */
+        struct {               /* STRING KEYWORD SYMBOL BIGINT DECIMAL UUID BYTES URI */
             const char *bytes; /* NUL-terminated behind len */
             size_t len;
         } text;

@@ -1,0 +1,284 @@
+/* The store: the event queue that apps see, and the connection table that only we see.
+ *
+ * One interface, several backends (sqlite, memory; tests/conformance runs over each).  Nothing above
+ * this folder includes sqlite3.h or knows a table.
+ *
+ *   queue file  dw_push dw_inbox dw_reply dw_session dw_member dw_online   an app's own database may be it;
+ *               every commit here wakes all waiting processes, so only real events are written
+ *   state file  clients, workers, counters, dirty presence                 written on every poll, wakes nobody
+ *   claims      one 64-bit word per client in shared memory                what the answer under way contains
+ *
+ * Lock order: state before queue is never held; a function takes one file's write lock at a time.
+ * A `struct dw_store` is used by one thread at a time; open one per thread.  Pushes, replies and
+ * inbox rows are handed to callbacks; their strings live only during the call.  A callback that
+ * returns non-zero stops the reading and its value is returned.
+ *
+ * All functions return DW_OK or a code of base/err.h and leave a sentence in `err` (may be NULL).
+ * DW_BUSY means that another program held the lock for longer than `busy_ms`: nothing was changed.
+ *
+ * Claims.  An answer's content is recorded before its first byte leaves, by a compare-and-swap on the
+ * client's word (epoch, end-of-answer): no database write stands between a push and its delivery, a
+ * SIGKILL loses no claim (the page is the kernel's), and of two polls of one client only the newest
+ * can claim.  The next request of the client tells whether the claimed answer arrived (chsk/session.h)
+ * and only then the durable cursor moves. */
+#ifndef DW_STORE_STORE_H
+#define DW_STORE_STORE_H
+
+#include "base/buf.h"
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct dw_store;
+
+enum dw_transport { DW_AJAX, DW_WS };
+
+struct dw_store_options {
+    const char *path;        /* queue file */
+    int64_t retain_ms;       /* how long pushes, inbox rows, replies and absent clients are kept */
+    int busy_ms;             /* how long to wait for another program's lock, with jittered back-off */
+    const char *session_sql; /* auth.session_sql */
+    bool create;             /* make the files and schema when missing; else DW_NOTFOUND */
+};
+
+/* Opens (and with `create` makes or migrates) queue, state and claims files.  `*out` is to be closed
+ * with dw_store_close.  DW_NEWER: schema of a newer program; DW_NETFS: network file system; DW_DENIED,
+ * DW_CORRUPT, DW_IO.  Files are created 0660, the folder 0770, less the umask. */
+int dw_store_open_sqlite(const struct dw_store_options *options, struct dw_store **out, struct dw_err *err);
+
+/* The memory twin for tests: stores opened on one world see the same data, as processes on one file
+ * would; `dw_store_kill` drops a store as SIGKILL would (its worker's lock becomes free). */
+struct dw_memory;
+struct dw_memory *dw_memory_new(void);
+void dw_memory_free(struct dw_memory *world); /* after all its stores are closed */
+int dw_store_open_memory(struct dw_memory *world, const struct dw_store_options *options, struct dw_store **out,
+                         struct dw_err *err);
+
+void dw_store_close(struct dw_store *store); /* NULL is fine */
+
+/* ---- queue: pushes ---- */
+
+struct dw_push {
+    int64_t id;
+    const char *uid; /* exactly one of uid, client_id, room is not NULL; uid "" = clients without uid */
+    const char *client_id;
+    const char *room;  /* "*" = every client */
+    const char *event; /* namespaced name without colon */
+    const char *data;  /* NULL: event without data */
+    size_t data_len;
+    const char *format; /* json, edn or transit */
+};
+typedef int dw_push_fn(void *context, const struct dw_push *push);
+
+/* Highest push id ever committed (0: none); survives deletion of rows. */
+int dw_store_end(struct dw_store *store, int64_t *end, struct dw_err *err);
+
+/* All pushes with id > after, ascending, at most `max`, whoever they are for. */
+int dw_store_pushes(struct dw_store *store, int64_t after, size_t max, dw_push_fn *fn, void *context,
+                    struct dw_err *err);
+
+/* The pushes for one client (by uid, client id, '*', or a room that its uid was a member of when the
+ * push was committed) with id > after, ascending, at most `max`.  `*checked` is the id up to which
+ * the client now has been shown everything: the queue's end in the same snapshot, or the last id
+ * handed out where `max` cut the list.  uid NULL: client without uid. */
+int dw_store_mailbox(struct dw_store *store, const char *uid, const char *client_id, int64_t after, size_t max,
+                     dw_push_fn *fn, void *context, int64_t *checked, struct dw_err *err);
+
+/* The uids that were members of `room` when push `id` was committed. */
+typedef int dw_uid_fn(void *context, const char *uid);
+int dw_store_members(struct dw_store *store, const char *room, int64_t id, dw_uid_fn *fn, void *context,
+                     struct dw_err *err);
+
+/* Highest push id that retention has removed (0: none): a cursor below it may have missed something. */
+int dw_store_horizon(struct dw_store *store, int64_t *horizon, struct dw_err *err);
+
+/* Adds a push as an app's INSERT would; `*id` (may be NULL) receives its id.  DW_INVALID with the
+ * trigger's sentence. */
+int dw_store_push(struct dw_store *store, const struct dw_push *push, int64_t *id, struct dw_err *err);
+
+/* ---- queue: inbox and replies ---- */
+
+struct dw_inbox {
+    int64_t id;            /* out */
+    const char *uid;       /* NULL: none */
+    const char *client_id; /* NULL: none (server-side events) */
+    const char *event;
+    const char *data; /* NULL: event without data; text in `format` */
+    size_t data_len;
+    const char *format; /* json or edn */
+    bool wants_reply;
+    int64_t received_at; /* Unix ms; out for readers */
+};
+typedef int dw_inbox_fn(void *context, const struct dw_inbox *row);
+
+struct dw_reply {
+    int64_t id; /* order of commit */
+    int64_t inbox_id;
+    const char *data; /* NULL: nil */
+    size_t data_len;
+    const char *format;
+};
+typedef int dw_reply_fn(void *context, const struct dw_reply *reply);
+
+/* Adds what a client sent.  Where a trigger of the app answers in the same transaction, `fn` is called
+ * with that reply after the commit.  DW_HANDLER: the app's trigger failed, nothing was stored. */
+int dw_store_inbox_add(struct dw_store *store, const struct dw_inbox *row, int64_t *id, dw_reply_fn *fn, void *context,
+                       struct dw_err *err);
+/* Rows with id > after, ascending, at most `max`. */
+int dw_store_inbox(struct dw_store *store, int64_t after, size_t max, dw_inbox_fn *fn, void *context,
+                   struct dw_err *err);
+
+int dw_store_reply(struct dw_store *store, int64_t inbox_id, const char *data, size_t data_len, const char *format,
+                   struct dw_err *err);
+/* Highest reply id ever committed; replies with id > after, ascending; the reply to one row, if any. */
+int dw_store_reply_end(struct dw_store *store, int64_t *end, struct dw_err *err);
+int dw_store_replies(struct dw_store *store, int64_t after, size_t max, dw_reply_fn *fn, void *context,
+                     struct dw_err *err);
+int dw_store_reply_get(struct dw_store *store, int64_t inbox_id, dw_reply_fn *fn, void *context, struct dw_err *err);
+
+/* ---- queue: sessions, presence ---- */
+
+struct dw_session {
+    bool found;
+    struct dw_buf uid; /* has_uid tells NULL from "" */
+    bool has_uid;
+    struct dw_buf csrf_token;
+    bool has_csrf_token;
+    struct dw_buf handshake_data; /* JSON */
+    bool has_handshake_data;
+};
+void dw_session_fini(struct dw_session *session);
+/* Runs session_sql with :sid and :now_ms; no row leaves found = false. `session` is overwritten. */
+int dw_store_session(struct dw_store *store, const char *sid, int64_t now_ms, struct dw_session *session,
+                     struct dw_err *err);
+
+struct dw_online {
+    const char *uid;
+    int64_t ws, ajax, since;
+};
+typedef int dw_online_fn(void *context, const struct dw_online *row);
+int dw_store_online(struct dw_store *store, dw_online_fn *fn, void *context, struct dw_err *err);
+
+/* ---- state: clients ---- */
+
+struct dw_client_key {
+    enum dw_transport transport;
+    const char *uid; /* NULL: none */
+    const char *client_id;
+};
+
+/* What is remembered of a client between its requests.  chsk/session.c decides what is in it. */
+struct dw_client {
+    uint32_t slot;      /* its claim word; given by the store, 0 until the row exists */
+    uint32_t epoch;     /* number of its newest request, 20 bits; older requests can't claim */
+    int64_t cursor;     /* push id up to which receipt is proven */
+    int64_t udt;        /* the client's own clock in its last request */
+    int64_t seen_ms;    /* wall clock of its last request */
+    int64_t due_ms;     /* when it counts as gone if nothing is heard from it, while connected */
+    uint8_t generation; /* envelope generation 1..3, 0 = not known yet */
+    bool connected;     /* counts for presence */
+    int32_t worker;     /* slot of the worker that holds its poll or socket, -1 = none */
+    char packer[24];    /* "" = the default */
+};
+
+/* Loads the client's row under the state file's write lock, lets `fn` change it, stores it, commits.
+ * `found` = false: the row is new (zeroed but for slot).  `claim` is the client's claim word as it is
+ * now.  fn returns DW_OK to store, any other code to roll back (returned).  fn may read the queue
+ * through `store`.  A change of `connected` marks the uid's presence dirty in the same transaction. */
+typedef int dw_client_fn(void *context, struct dw_client *client, bool found, uint64_t claim);
+int dw_store_client_update(struct dw_store *store, const struct dw_client_key *key, dw_client_fn *fn, void *context,
+                           struct dw_err *err);
+/* Reads the row of this (uid, client id) over any transport, Ajax first; DW_NOTFOUND if there is none. */
+int dw_store_client_get(struct dw_store *store, const char *uid, const char *client_id, struct dw_client *client,
+                        struct dw_err *err);
+/* True when the state file was lost and made anew later than the queue file, less than retain_ms ago:
+ * a client that is not in it may still be owed what is retained. */
+int dw_store_state_is_new(struct dw_store *store, int64_t now_ms, bool *is_new, struct dw_err *err);
+
+struct dw_departed {
+    enum dw_transport transport;
+    const char *uid, *client_id;
+    uint32_t slot, epoch;
+};
+/* Marks those clients as no longer connected that have made no newer request (same epoch). */
+int dw_store_clients_leave(struct dw_store *store, const struct dw_departed *departed, size_t count, int64_t now_ms,
+                           struct dw_err *err);
+
+/* ---- claims: any thread, no locks, never fail ---- */
+
+#define DW_EPOCH_BITS 20
+#define DW_EPOCH_MASK ((1u << DW_EPOCH_BITS) - 1)
+#define DW_CLAIM_NONE (-1)
+
+/* Word of request `epoch` with an answer that ends at push `upto` (DW_CLAIM_NONE: none yet). */
+uint64_t dw_claim_word(uint32_t epoch, int64_t upto);
+uint32_t dw_claim_epoch(uint64_t word);
+int64_t dw_claim_upto(uint64_t word);
+
+/* Makes (epoch, upto) the client's word unless it already belongs to a newer epoch. */
+void dw_store_claim_begin(struct dw_store *store, uint32_t slot, uint32_t epoch, int64_t upto);
+/* Turns (epoch, none) into (epoch, upto); false: superseded or answered already, send no events. */
+bool dw_store_claim_answer(struct dw_store *store, uint32_t slot, uint32_t epoch, int64_t upto);
+uint64_t dw_store_claim_read(struct dw_store *store, uint32_t slot);
+
+/* ---- state: workers, housekeeping ---- */
+
+/* Takes a free worker slot and its byte of the lock file until the store is closed or the process
+ * dies.  One per process; other stores of the process use the number.  `parked` of all live workers
+ * can be read and set without a lock. */
+int dw_store_worker_join(struct dw_store *store, int32_t *worker, struct dw_err *err);
+void dw_store_worker_parked(struct dw_store *store, int32_t worker, uint32_t parked);
+struct dw_worker {
+    int32_t worker;
+    int64_t pid, started_ms;
+    uint32_t parked;
+    bool alive;
+};
+typedef int dw_worker_fn(void *context, const struct dw_worker *worker);
+int dw_store_workers(struct dw_store *store, dw_worker_fn *fn, void *context, struct dw_err *err);
+/* Number of live workers that hold at least one parked poll, not counting `except`. */
+int dw_store_holders(struct dw_store *store, int32_t except, uint32_t *holders, struct dw_err *err);
+
+/* Tries to become the housekeeper of this queue; false while another process is.  Held until close. */
+bool dw_store_housekeeper(struct dw_store *store);
+
+struct dw_housework {
+    int64_t now_ms;
+    int64_t grace_ajax_ms, grace_ws_ms;
+    size_t chunk; /* rows a step may delete */
+    bool idle;    /* nothing happened lately: a truncating checkpoint is fine */
+};
+/* Presence: brings dw_online and the chsk/uidport-* rows in line with the client table for every dirty
+ * uid, exactly once per real change, whoever calls it.  `*more`: call again. */
+int dw_store_presence_sync(struct dw_store *store, int64_t now_ms, bool *more, struct dw_err *err);
+/* One bounded step each: clients of dead workers and overdue clients are released; rows past retention
+ * are deleted; the WALs are checkpointed.  `*more`: there is more of it to do now. */
+int dw_store_release(struct dw_store *store, const struct dw_housework *work, bool *more, struct dw_err *err);
+int dw_store_gc(struct dw_store *store, const struct dw_housework *work, bool *more, struct dw_err *err);
+int dw_store_checkpoint(struct dw_store *store, const struct dw_housework *work, struct dw_err *err);
+/* When release next has something to do (wall ms), INT64_MAX: nothing. */
+int dw_store_release_due(struct dw_store *store, int64_t *due_ms, struct dw_err *err);
+
+/* Counters in the state file, for `status`: added to, never reset. */
+int dw_store_count(struct dw_store *store, const char *name, int64_t add, struct dw_err *err);
+typedef int dw_counter_fn(void *context, const char *name, int64_t value);
+int dw_store_counters(struct dw_store *store, dw_counter_fn *fn, void *context, struct dw_err *err);
+
+struct dw_store_figures {
+    int64_t pushes, inbox, replies, clients, connected, online, sessions;
+    int64_t end, horizon, queue_bytes, wal_bytes, state_bytes;
+};
+int dw_store_figures(struct dw_store *store, struct dw_store_figures *figures, struct dw_err *err);
+
+/* ---- wake-up (store/wake.h builds on these) ---- */
+
+/* PRAGMA data_version of the queue file on this store's connection: changes when another connection
+ * committed.  DW_BUSY is no answer: keep the old value. */
+int dw_store_version(struct dw_store *store, uint32_t *version, struct dw_err *err);
+/* Paths of the queue file and of the folder with state, lock and bell files; NULL for memory. */
+const char *dw_store_queue_path(const struct dw_store *store);
+const char *dw_store_state_dir(const struct dw_store *store);
+
+#endif

@@ -1,0 +1,50 @@
+/* The doorbell: tells a waiting process that another process or thread committed to the queue file.
+ *
+ * It is a hint with a guarantee: after any commit by any program (also one that knows nothing of us)
+ * dw_wake_check reports a change, within a fraction of a millisecond where file events work, within
+ * the fallback interval where they don't (network mounts are refused before).  It never misses one;
+ * it may report one twice.
+ *
+ * One descriptor (an epoll set inside) becomes readable when there is something to check; any event
+ * loop can wait on it.  An idle doorbell wakes its process at most every 2-5 s (safety tick).
+ *
+ *   few waiters    each watches the queue file's folder (-wal events) itself
+ *   many waiters   one leader watches, confirms by data_version and rings the bell file in the state
+ *                  folder; all others watch that file alone.  A dead leader is followed at once.
+ *
+ * Source of the schedule and of the order of steps: measurements in docs/wakeup.md. */
+#ifndef DW_STORE_WAKE_H
+#define DW_STORE_WAKE_H
+
+#include "base/err.h"
+#include "store/store.h"
+
+#include <stdbool.h>
+
+struct dw_wake;
+
+enum dw_wake_mode {
+    DW_WAKE_AUTO,  /* watch, lead or follow as the number of waiters says */
+    DW_WAKE_WATCH, /* tests and bench: always watch the queue file */
+    DW_WAKE_TIMER, /* as if file events did not exist */
+};
+
+/* Arms a doorbell on `store`'s queue; the store must outlive it and belong to the same thread.  The
+ * first dw_wake_check reports a change.  Order that loses nothing: open, read the queue, then check. */
+int dw_wake_open(struct dw_store *store, enum dw_wake_mode mode, struct dw_wake **out, struct dw_err *err);
+void dw_wake_close(struct dw_wake *wake); /* NULL is fine */
+
+/* Readable (EPOLLIN, level-triggered) when dw_wake_check should be called. */
+int dw_wake_fd(const struct dw_wake *wake);
+
+/* Drains events, looks at data_version, re-arms timers.  True: the queue changed (or may have) since
+ * the last call that returned true.  Never blocks. */
+bool dw_wake_check(struct dw_wake *wake);
+
+struct dw_wake_stats {
+    const char *role; /* watch, leader, follower, timer */
+    uint64_t checks, changes, rechecks, ticks, takeovers, overflows;
+};
+void dw_wake_stats(const struct dw_wake *wake, struct dw_wake_stats *stats);
+
+#endif
