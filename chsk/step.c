@@ -1,0 +1,101 @@
+/* The Ajax client's state machine; see step.h. */
+#include "chsk/step.h"
+
+#include <assert.h>
+#include <stddef.h>
+
+/* A udt further off than this from our clock is no clock reading that can be compared. */
+#define UDT_SKEW_MS 600000
+/* A client that really polls again after this long has a later udt. */
+#define UDT_TICK_MS 50
+
+static bool is_retransmission(const struct dw_chsk *state, const struct dw_input *in)
+{
+    int64_t skew = in->u.get.udt - in->now_ms;
+
+    return in->u.get.udt != 0 && in->u.get.udt == state->udt && skew > -UDT_SKEW_MS && skew < UDT_SKEW_MS &&
+           in->now_ms - state->seen_ms > UDT_TICK_MS;
+}
+
+/* Where the client's next event is looked for.  True: something before it may be gone. */
+static bool place_cursor(struct dw_chsk *state, const struct dw_input *in)
+{
+    bool proof = state->known && !in->u.get.handshake && in->u.get.claim_epoch == state->epoch &&
+                 in->u.get.claim_upto >= 0 && !is_retransmission(state, in);
+    bool gap = false;
+
+    if (!state->known) {
+        /* New means now; only a client that thinks it is known, after we forgot, is owed the rest. */
+        bool forgotten = in->u.get.amnesia && !in->u.get.handshake;
+
+        state->cursor = forgotten ? in->u.get.horizon : in->u.get.end;
+        gap = forgotten && in->u.get.horizon > 0;
+    }
+    if (proof && in->u.get.claim_upto > state->cursor)
+        state->cursor = in->u.get.claim_upto;
+    if (state->cursor > in->u.get.end) {
+        /* The queue was restored or lost its last commits: ids there now are not the ones it saw. */
+        state->cursor = in->u.get.end;
+        gap = true;
+    }
+    if (state->cursor < in->u.get.horizon) {
+        state->cursor = in->u.get.horizon;
+        gap = true;
+    }
+    return gap;
+}
+
+static struct dw_effect step_get(struct dw_chsk *state, const struct dw_input *in)
+{
+    struct dw_effect effect = {.kind = DW_FX_READ};
+    bool was_known = state->known;
+
+    effect.gap = place_cursor(state, in);
+    effect.handshake = in->u.get.handshake || !was_known;
+    state->known = true;
+    state->epoch = (state->epoch + 1) % DW_CHSK_EPOCHS;
+    state->udt = in->u.get.udt;
+    state->seen_ms = in->now_ms;
+    if (effect.handshake) {
+        /* A known client that can't be held and has no mail is sent away at its handshake already:
+         * a handshake that succeeds would reset its back-off and bring its next poll at once. */
+        if (!(was_known && in->full))
+            effect.kind = DW_FX_HANDSHAKE;
+        return effect;
+    }
+    effect.opened = !state->connected;
+    state->connected = true;
+    state->due_ms = in->now_ms + in->hold_ms + in->grace_ms;
+    return effect;
+}
+
+static struct dw_effect step_mail(struct dw_chsk *state, const struct dw_effect *pending, const struct dw_input *in)
+{
+    struct dw_effect effect = *pending;
+
+    if (effect.handshake) {
+        effect.kind = in->u.mail.events > 0 || in->u.mail.close_id > 0 ? DW_FX_HANDSHAKE : DW_FX_AWAY;
+    } else if (in->u.mail.close_id > 0) {
+        state->cursor = in->u.mail.close_id;
+        effect.kind = DW_FX_CLOSE;
+    } else if (in->u.mail.events > 0) {
+        effect.kind = DW_FX_EVENTS;
+    } else {
+        state->cursor = in->u.mail.checked;
+        effect.kind = in->full ? DW_FX_AWAY : DW_FX_HOLD;
+        effect.deadline_ms = in->now_ms + in->hold_ms;
+    }
+    if (effect.kind == DW_FX_EVENTS || effect.kind == DW_FX_CLOSE)
+        state->due_ms = in->now_ms + in->grace_ms;
+    else if (effect.kind == DW_FX_AWAY && state->connected)
+        state->due_ms = in->now_ms + in->grace_ms + in->retry_ms;
+    return effect;
+}
+
+struct dw_effect dw_chsk_step(struct dw_chsk *state, const struct dw_effect *pending, const struct dw_input *in)
+{
+    if (in->kind == DW_IN_GET)
+        return step_get(state, in);
+    assert(pending != NULL && pending->kind == DW_FX_READ);
+    return step_mail(state, pending, in);
+}
