@@ -1,0 +1,364 @@
+/* Housekeeping; see house.h.
+ *
+ * Timing: presence at once; departed clients at the end of their grace period; checkpoints every 50 ms
+ * while there is writing (a small one stalls nobody) and a truncating one when it stops; retention in
+ * small chunks with pauses, so that an app's INSERT never waits for long; everything else on a slow
+ * tick.  An idle house sleeps 5 s at a time. */
+#include "hub/house.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CHECKPOINT_MS 50
+#define QUIET_MS 1000 /* without writing: truncate the WAL */
+#define GC_MS 5000
+#define GC_PAUSE_MS 20
+#define GC_CHUNK 150
+#define TICK_MS 5000
+#define COUNTERS_MS 10000
+#define RETRY_MS 100
+#define LEAVE_BATCH 200
+
+struct departure {
+    struct departure *next;
+    int64_t due_ms;
+    struct dw_departed who;
+    char names[];
+};
+
+struct dw_house {
+    struct dw_hub *hub;
+    struct dw_store *store;
+    pthread_mutex_t mutex; /* guards what is up to `stopping` */
+    pthread_cond_t changed;
+    struct departure *first, **last;
+    bool presence, active, stopping;
+    /* the running thread's own */
+    bool keeper, writing;
+    int64_t checkpoint_due_ms, quiet_due_ms, gc_due_ms, tick_due_ms, counters_due_ms, presence_due_ms;
+};
+
+struct dw_house *dw_house_new(struct dw_hub *hub, struct dw_store *store)
+{
+    struct dw_house *house = calloc(1, sizeof *house);
+    pthread_condattr_t attr;
+
+    if (house == NULL)
+        return NULL;
+    house->hub = hub;
+    house->store = store;
+    house->last = &house->first;
+    house->checkpoint_due_ms = house->quiet_due_ms = house->presence_due_ms = INT64_MAX;
+    if (pthread_condattr_init(&attr) != 0) {
+        free(house);
+        return NULL;
+    }
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void)pthread_mutex_init(&house->mutex, NULL);
+    (void)pthread_cond_init(&house->changed, &attr);
+    (void)pthread_condattr_destroy(&attr);
+    return house;
+}
+
+void dw_house_free(struct dw_house *house)
+{
+    struct departure *departure;
+
+    if (house == NULL)
+        return;
+    while ((departure = house->first) != NULL) {
+        house->first = departure->next;
+        free(departure);
+    }
+    (void)pthread_cond_destroy(&house->changed);
+    (void)pthread_mutex_destroy(&house->mutex);
+    free(house);
+}
+
+void dw_house_departed(struct dw_house *house, const struct dw_departed *who)
+{
+    size_t uid_size = who->uid != NULL ? strlen(who->uid) + 1 : 0, id_size = strlen(who->client_id) + 1;
+    struct departure *departure = malloc(sizeof *departure + uid_size + id_size);
+    bool wake;
+
+    if (departure == NULL)
+        return; /* the row's due time still ends it, only later */
+    departure->next = NULL;
+    departure->who = *who;
+    departure->due_ms = dw_clock_mono_ms() + house->hub->conf->chsk_close_grace_ajax_ms;
+    if (who->uid != NULL)
+        departure->who.uid = memcpy(departure->names, who->uid, uid_size);
+    departure->who.client_id = memcpy(departure->names + uid_size, who->client_id, id_size);
+    (void)pthread_mutex_lock(&house->mutex);
+    wake = house->first == NULL;
+    *house->last = departure;
+    house->last = &departure->next;
+    if (wake)
+        (void)pthread_cond_signal(&house->changed);
+    (void)pthread_mutex_unlock(&house->mutex);
+}
+
+static void set_flag(struct dw_house *house, bool *flag)
+{
+    (void)pthread_mutex_lock(&house->mutex);
+    if (!*flag) {
+        *flag = true;
+        (void)pthread_cond_signal(&house->changed);
+    }
+    (void)pthread_mutex_unlock(&house->mutex);
+}
+
+void dw_house_presence(struct dw_house *house)
+{
+    set_flag(house, &house->presence);
+}
+
+void dw_house_active(struct dw_house *house)
+{
+    set_flag(house, &house->active);
+}
+
+void dw_house_stop(struct dw_house *house)
+{
+    set_flag(house, &house->stopping);
+}
+
+static void report(const struct dw_house *house, const char *doing, const struct dw_err *err, int rc)
+{
+    if (rc == DW_OK)
+        return;
+    dw_counter_add(&house->hub->counters.store_errors, 1);
+    if (rc == DW_BUSY)
+        dw_log_debug("%s: %s", doing, dw_err_say(err, rc));
+    else
+        dw_log_error("%s failed: %s", doing, dw_err_say(err, rc));
+}
+
+/* Takes those off the list whose grace period is over. */
+static struct departure *take_due(struct dw_house *house, int64_t now)
+{
+    struct departure *taken, **end;
+    size_t count = 0;
+
+    (void)pthread_mutex_lock(&house->mutex);
+    taken = house->first;
+    end = &taken;
+    while (*end != NULL && (*end)->due_ms <= now && count < LEAVE_BATCH) {
+        end = &(*end)->next;
+        count++;
+    }
+    house->first = *end;
+    if (house->first == NULL)
+        house->last = &house->first;
+    *end = NULL;
+    if (count == 0)
+        taken = NULL;
+    (void)pthread_mutex_unlock(&house->mutex);
+    return taken;
+}
+
+/* True: a client has really gone. */
+static bool settle_departures(struct dw_house *house, int64_t now)
+{
+    struct dw_departed gone[LEAVE_BATCH];
+    struct departure *taken = take_due(house, now), *d;
+    struct dw_err err = {0};
+    size_t count = 0;
+    int rc;
+
+    for (d = taken; d != NULL; d = d->next) {
+        /* Most have polled again; their claim word says so without a look into the file. */
+        if (dw_claim_epoch(dw_store_claim_read(house->store, d->who.slot)) == d->who.epoch)
+            gone[count++] = d->who;
+    }
+    if (count > 0) {
+        rc = dw_store_clients_leave(house->store, gone, count, dw_clock_wall_ms(), &err);
+        report(house, "releasing clients", &err, rc);
+    }
+    while (taken != NULL) {
+        d = taken;
+        taken = d->next;
+        free(d);
+    }
+    return count > 0;
+}
+
+static void sync_presence(struct dw_house *house)
+{
+    struct dw_err err = {0};
+    bool more = true;
+    int rc = DW_OK;
+
+    while (more && rc == DW_OK)
+        rc = dw_store_presence_sync(house->store, dw_clock_wall_ms(), &more, &err);
+    report(house, "bringing presence up to date", &err, rc);
+    house->presence_due_ms = rc == DW_OK ? INT64_MAX : dw_clock_mono_ms() + RETRY_MS;
+}
+
+static struct dw_housework work_of(const struct dw_house *house, bool idle)
+{
+    return (struct dw_housework){
+        .now_ms = dw_clock_wall_ms(),
+        .grace_ajax_ms = house->hub->conf->chsk_close_grace_ajax_ms,
+        .grace_ws_ms = house->hub->conf->chsk_close_grace_ws_ms,
+        .chunk = GC_CHUNK,
+        .idle = idle,
+    };
+}
+
+static void checkpoint(struct dw_house *house, int64_t now)
+{
+    bool quiet = house->quiet_due_ms <= now;
+    struct dw_housework work = work_of(house, quiet);
+    struct dw_err err = {0};
+    int rc;
+
+    if (!quiet && house->checkpoint_due_ms > now)
+        return;
+    rc = dw_store_checkpoint(house->store, &work, &err);
+    report(house, "a checkpoint", &err, rc);
+    house->checkpoint_due_ms = quiet ? INT64_MAX : now + CHECKPOINT_MS;
+    if (quiet)
+        house->quiet_due_ms = INT64_MAX;
+}
+
+static void collect(struct dw_house *house, int64_t now)
+{
+    struct dw_housework work = work_of(house, false);
+    struct dw_err err = {0};
+    bool more = false;
+    int rc;
+
+    if (house->gc_due_ms > now)
+        return;
+    rc = dw_store_gc(house->store, &work, &more, &err);
+    report(house, "deleting what is past retention", &err, rc);
+    house->gc_due_ms = now + (more ? GC_PAUSE_MS : GC_MS);
+}
+
+/* Dead workers and overdue clients.  The keeper looks when the first of them is due. */
+static void release(struct dw_house *house)
+{
+    struct dw_housework work = work_of(house, false);
+    struct dw_err err = {0};
+    bool more = true;
+    int rc = DW_OK;
+
+    while (more && rc == DW_OK)
+        rc = dw_store_release(house->store, &work, &more, &err);
+    report(house, "releasing clients of dead workers", &err, rc);
+    sync_presence(house);
+}
+
+static int64_t release_due(struct dw_house *house, int64_t now)
+{
+    int64_t due = INT64_MAX, wait;
+
+    if (dw_store_release_due(house->store, &due, NULL) != DW_OK || due == INT64_MAX)
+        return now + TICK_MS;
+    wait = due - dw_clock_wall_ms();
+    if (wait > TICK_MS)
+        wait = TICK_MS;
+    return now + (wait < QUIET_MS / 4 ? QUIET_MS / 4 : wait);
+}
+
+static void tick(struct dw_house *house, int64_t now)
+{
+    if (house->tick_due_ms > now)
+        return;
+    house->keeper = dw_store_housekeeper(house->store);
+    if (house->keeper) {
+        release(house);
+        house->tick_due_ms = release_due(house, now);
+    } else {
+        sync_presence(house);
+        house->tick_due_ms = now + TICK_MS + (int64_t)dw_clock_jitter(TICK_MS / 4);
+    }
+}
+
+static void flush_counters(struct dw_house *house, int64_t now)
+{
+    struct dw_err err = {0};
+
+    if (house->counters_due_ms > now)
+        return;
+    report(house, "storing counters", &err, dw_hub_flush_counters(house->hub, house->store, &err));
+    house->counters_due_ms = now + COUNTERS_MS;
+}
+
+static int64_t next_due(struct dw_house *house)
+{
+    int64_t due = house->tick_due_ms < house->presence_due_ms ? house->tick_due_ms : house->presence_due_ms;
+
+    if (house->keeper && house->gc_due_ms < due)
+        due = house->gc_due_ms;
+    if (house->keeper && house->checkpoint_due_ms < due)
+        due = house->checkpoint_due_ms;
+    if (house->keeper && house->quiet_due_ms < due)
+        due = house->quiet_due_ms;
+    (void)pthread_mutex_lock(&house->mutex);
+    if (house->first != NULL && house->first->due_ms < due)
+        due = house->first->due_ms;
+    (void)pthread_mutex_unlock(&house->mutex);
+    return due;
+}
+
+int64_t dw_house_step(struct dw_house *house)
+{
+    int64_t now = dw_clock_mono_ms();
+    bool presence;
+
+    (void)pthread_mutex_lock(&house->mutex);
+    presence = house->presence;
+    house->presence = false;
+    if (house->active) {
+        house->active = false;
+        house->quiet_due_ms = now + QUIET_MS;
+        if (house->checkpoint_due_ms == INT64_MAX)
+            house->checkpoint_due_ms = now + CHECKPOINT_MS;
+    }
+    (void)pthread_mutex_unlock(&house->mutex);
+    if (settle_departures(house, now) || presence || house->presence_due_ms <= now)
+        sync_presence(house);
+    tick(house, now);
+    if (house->keeper) {
+        checkpoint(house, now);
+        collect(house, now);
+    }
+    flush_counters(house, now);
+    return next_due(house);
+}
+
+static void sleep_until(struct dw_house *house, int64_t due)
+{
+    struct timespec until = {.tv_sec = due / 1000, .tv_nsec = due % 1000 * 1000000};
+    bool busy = house->checkpoint_due_ms != INT64_MAX;
+
+    (void)pthread_mutex_lock(&house->mutex);
+    /* While checkpoints are under way anyway, activity is noticed at the next one. */
+    while (!house->stopping && !house->presence && !(house->active && !busy)) {
+        if (pthread_cond_timedwait(&house->changed, &house->mutex, &until) != 0)
+            break;
+        if (house->first != NULL && house->first->due_ms < due)
+            break;
+    }
+    (void)pthread_mutex_unlock(&house->mutex);
+}
+
+void dw_house_run(struct dw_house *house)
+{
+    struct dw_err err = {0};
+    bool stopping = false;
+
+    while (!stopping) {
+        sleep_until(house, dw_house_step(house));
+        (void)pthread_mutex_lock(&house->mutex);
+        stopping = house->stopping;
+        (void)pthread_mutex_unlock(&house->mutex);
+    }
+    report(house, "storing counters", &err, dw_hub_flush_counters(house->hub, house->store, &err));
+}

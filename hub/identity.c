@@ -1,0 +1,83 @@
+/* Identity and admission; see identity.h. */
+#include "hub/identity.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "chsk/access.h"
+
+#include <string.h>
+
+void dw_identity_fini(struct dw_identity *identity)
+{
+    dw_session_fini(&identity->session);
+    memset(identity, 0, sizeof *identity);
+}
+
+static int find_session(const struct dw_hub *hub, struct dw_store *store, const struct dw_request *request,
+                        struct dw_identity *identity, struct dw_err *err)
+{
+    struct dw_buf sid = DW_BUF_INIT;
+    int rc = DW_OK;
+
+    if (dw_cookie_find(request->cookie, hub->conf->auth_session_cookie, &sid) && !dw_buf_failed(&sid))
+        rc = dw_store_session(store, dw_buf_str(&sid), dw_clock_wall_ms(), &identity->session, err);
+    else if (dw_buf_failed(&sid))
+        rc = DW_NOMEM;
+    dw_buf_fini(&sid);
+    return rc;
+}
+
+int dw_identity_find(const struct dw_hub *hub, struct dw_store *store, const struct dw_request *request,
+                     const char *client_id, struct dw_identity *identity, struct dw_err *err)
+{
+    const char *source = hub->conf->auth_uid;
+    const struct dw_session *session = &identity->session;
+    int rc;
+
+    memset(identity, 0, sizeof *identity);
+    rc = find_session(hub, store, request, identity, err);
+    if (rc != DW_OK)
+        return rc;
+    if (session->found && session->has_handshake_data)
+        identity->data = dw_buf_str(&session->handshake_data);
+    if (strcmp(source, "session") == 0 && session->found && session->has_uid)
+        identity->uid = dw_buf_str(&session->uid);
+    else if (strcmp(source, "remote_user") == 0)
+        identity->uid = request->remote_user;
+    else if (strcmp(source, "client_id") == 0)
+        identity->uid = client_id;
+    /* An empty name is nobody: as an address in dw_push "" means all clients without a uid. */
+    if (identity->uid != NULL && identity->uid[0] == '\0')
+        identity->uid = NULL;
+    return DW_OK;
+}
+
+bool dw_identity_admit(struct dw_hub *hub, const struct dw_identity *identity, const struct dw_request *request,
+                       const struct dw_params *params, struct dw_answer *answer)
+{
+    const struct dw_session *session = &identity->session;
+    const struct dw_conf *conf = hub->conf;
+
+    if (strcmp(conf->auth_csrf, "off") != 0 &&
+        !dw_access_csrf(session->found && session->has_csrf_token ? dw_buf_str(&session->csrf_token) : NULL,
+                        dw_params_get(params, "csrf-token"), request->csrf_header, request->xsrf_header)) {
+        dw_counter_add(&hub->counters.refused_csrf, 1);
+        dw_log_debug("refused: %s",
+                     session->found ? "wrong CSRF token" : "no session, so no CSRF token to compare with");
+        dw_answer_text(answer, 403, "Bad CSRF token");
+        return false;
+    }
+    if (!dw_access_origin(conf->auth_allowed_origins, request->host, request->https, request->origin,
+                          request->referer)) {
+        dw_counter_add(&hub->counters.refused_origin, 1);
+        dw_log_debug("refused: origin is not allowed");
+        dw_answer_text(answer, 403, "Unauthorized origin");
+        return false;
+    }
+    if (strcmp(conf->auth_require_uid, "on") == 0 && identity->uid == NULL) {
+        dw_counter_add(&hub->counters.refused_auth, 1);
+        dw_answer_text(answer, 401, "Unauthorized request");
+        return false;
+    }
+    return true;
+}

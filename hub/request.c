@@ -1,0 +1,65 @@
+/* Response heads; see request.h. */
+#include "hub/request.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+static const char *reason(int status)
+{
+    switch (status) {
+    case 200:
+        return "OK";
+    case 400:
+        return "Bad Request";
+    case 401:
+        return "Unauthorized";
+    case 403:
+        return "Forbidden";
+    case 404:
+        return "Not Found";
+    case 405:
+        return "Method Not Allowed";
+    case 413:
+        return "Content Too Large";
+    case 414:
+        return "URI Too Long";
+    case 415:
+        return "Unsupported Media Type";
+    case 503:
+        return "Service Unavailable";
+    default:
+        return "Internal Server Error";
+    }
+}
+
+void dw_answer_head(const struct dw_answer *answer, struct dw_buf *out)
+{
+    dw_buf_addf(out, "Status: %d %s\r\n", answer->status, reason(answer->status));
+    dw_buf_addf(out, "Content-Type: %s\r\n", answer->binary ? "application/octet-stream" : "text/plain; charset=utf-8");
+    dw_buf_addf(out, "Content-Length: %zu\r\n", answer->body.len);
+    /* No cache may answer for us and no proxy may hold the answer back or rewrite it; sniffing would
+     * let a crafted link run what a client sent. */
+    dw_buf_adds(out, "Cache-Control: no-store, no-transform\r\n"
+                     "X-Accel-Buffering: no\r\n"
+                     "X-Content-Type-Options: nosniff\r\n");
+    if (answer->retry_ms > 0)
+        dw_buf_addf(out, "Retry-After: %" PRId64 "\r\n", (answer->retry_ms + 999) / 1000);
+    if (answer->allow != NULL)
+        dw_buf_addf(out, "Allow: %s\r\n", answer->allow);
+    dw_buf_adds(out, "\r\n");
+}
+
+void dw_answer_text(struct dw_answer *answer, int status, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    dw_buf_reset(&answer->body);
+    dw_buf_adds(&answer->body, text);
+    answer->status = status;
+    answer->binary = false;
+}

@@ -1,0 +1,78 @@
+/* A request as every adapter hands it to the hub, and what comes back.  Plain data: no FastCGI, no
+ * libwebsockets in here. */
+#ifndef DW_HUB_REQUEST_H
+#define DW_HUB_REQUEST_H
+
+#include "base/buf.h"
+#include "chsk/packer.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* All strings are borrowed for the call and may be NULL where the request had none. */
+struct dw_request {
+    const char *method, *query, *content_type;
+    const char *body; /* POST */
+    size_t body_len;
+    const char *cookie, *host, *origin, *referer, *csrf_header, *xsrf_header;
+    const char *remote_user; /* set by the web server after authentication, never from a header */
+    bool https;
+};
+
+/* A complete answer.  `body` is owned by the answer. */
+struct dw_answer {
+    int status;
+    bool binary;       /* octet-stream, else text/plain */
+    int64_t retry_ms;  /* > 0: tell the client when to come back */
+    const char *allow; /* 405: the methods that would do */
+    struct dw_buf body;
+};
+
+#define DW_ANSWER_INIT                                                                                                 \
+    {                                                                                                                  \
+        .status = 0, .body = DW_BUF_INIT                                                                               \
+    }
+
+/* Appends the CGI response header block (RFC 3875 section 6) of `answer`, blank line included. */
+void dw_answer_head(const struct dw_answer *answer, struct dw_buf *out);
+/* Makes `answer` a plain-text one. */
+void dw_answer_text(struct dw_answer *answer, int status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+enum dw_parked_kind {
+    DW_PARKED_POLL,     /* waits for pushes */
+    DW_PARKED_CALLBACK, /* waits for the app's reply to an inbox row */
+    DW_PARKED_MUTE,     /* a superseded poll or an unanswerable callback: waits for its deadline only */
+};
+
+/* A request that is held: everything that is needed to answer it, in a few hundred bytes.  The adapter
+ * that parks it fills `connection` and is given it back with the answer.  The lot owns it. */
+struct dw_parked {
+    enum dw_parked_kind kind;
+    uint8_t generation;
+    const struct dw_packer *packer;
+    uint32_t slot, epoch; /* POLL: claim word and request number */
+    int64_t after;        /* POLL: shown everything up to this push id */
+    int64_t inbox_id;     /* CALLBACK */
+    int64_t deadline_ms;  /* monotonic */
+    union {
+        struct {
+            int descriptor;
+            uint16_t request_id;
+            bool watched;
+        } fcgi;
+        void *pointer;
+    } connection;
+    /* the lot's: place in the deadline list, among its uid's and its client id's polls, and marks */
+    struct dw_parked *earlier, *later;
+    struct dw_parked *uid_prev, *uid_next, *client_prev, *client_next;
+    uint32_t *marks;
+    uint32_t mark_count, mark_room;
+    struct dw_parked *next_marked;
+    const char *uid;       /* NULL: none; stored behind the struct */
+    const char *client_id; /* stored behind the struct */
+    char names[];
+};
+
+#endif

@@ -1,0 +1,217 @@
+/* The frame around every request: method, parameters, identity, and the answers that all share.
+ * serve_get.c and serve_post.c do the rest. */
+#include "hub/serve.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "hub/serve_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct dw_server *dw_server_new(struct dw_hub *hub, struct dw_store *store)
+{
+    struct dw_server *server = calloc(1, sizeof *server);
+
+    if (server == NULL)
+        return NULL;
+    server->hub = hub;
+    server->store = store;
+    server->outbox = dw_outbox_new(hub);
+    /* A tree takes more than its text, but not without bound. */
+    server->arena = dw_arena_new(64 * hub->limits.max_bytes + 1048576);
+    if (server->outbox == NULL || server->arena == NULL) {
+        dw_server_free(server);
+        return NULL;
+    }
+    return server;
+}
+
+void dw_server_free(struct dw_server *server)
+{
+    if (server == NULL)
+        return;
+    dw_outbox_free(server->outbox);
+    dw_arena_free(server->arena);
+    free(server);
+}
+
+int dw_answer_value(struct dw_answer *answer, const struct dw_packer *packer, int generation, struct dw_arena *arena,
+                    const struct dw_value *value, struct dw_err *err)
+{
+    int rc;
+
+    dw_buf_reset(&answer->body);
+    rc = dw_envelope_write(packer, generation, arena, value, NULL, &answer->body, err);
+    if (rc == DW_OK && dw_buf_failed(&answer->body))
+        rc = DW_NOMEM;
+    answer->status = 200;
+    answer->binary = packer->binary;
+    return rc;
+}
+
+int dw_answer_timeout(struct dw_answer *answer, const struct dw_packer *packer, int generation, struct dw_arena *arena,
+                      struct dw_err *err)
+{
+    return dw_answer_value(answer, packer, generation, arena, dw_chsk_timeout(arena), err);
+}
+
+int dw_answer_reply(struct dw_answer *answer, const struct dw_hub *hub, const struct dw_packer *packer, int generation,
+                    struct dw_arena *arena, const struct dw_reply *reply, struct dw_err *err)
+{
+    const struct dw_value *value = dw_nil();
+    int rc = DW_OK;
+
+    if (reply->data != NULL)
+        rc = dw_data_read(hub, packer, reply->format, reply->data, reply->data_len, arena, &value, err);
+    return rc == DW_OK ? dw_answer_value(answer, packer, generation, arena, value, err) : rc;
+}
+
+void dw_answer_closed(struct dw_answer *answer)
+{
+    dw_answer_text(answer, 503, "Closed by the server");
+}
+
+void dw_serve_failed(struct dw_serving_call *call, const char *doing, int rc)
+{
+    struct dw_hub *hub = call->server->hub;
+
+    switch (rc) {
+    case DW_INVALID:
+        dw_counter_add(&hub->counters.bad_requests, 1);
+        dw_answer_text(call->answer, 400, "Bad request: %s", dw_err_say(&call->err, rc));
+        return;
+    case DW_LIMIT:
+        dw_counter_add(&hub->counters.bad_requests, 1);
+        dw_answer_text(call->answer, 413, "Too much: %s", dw_err_say(&call->err, rc));
+        return;
+    case DW_BUSY:
+    case DW_FULL:
+        dw_answer_text(call->answer, 503, "The event queue can't be written at the moment");
+        call->answer->retry_ms = dw_hub_retry_ms(hub);
+        break;
+    default:
+        dw_answer_text(call->answer, 500, "The server failed; its log says why");
+        break;
+    }
+    dw_counter_add(&hub->counters.store_errors, 1);
+    dw_log_error("%s failed: %s", doing, dw_err_say(&call->err, rc));
+}
+
+bool dw_serve_admit(struct dw_serving_call *call)
+{
+    struct dw_server *server = call->server;
+    int rc = dw_identity_find(server->hub, server->store, call->request, call->client_id, &call->identity, &call->err);
+
+    if (rc != DW_OK) {
+        dw_serve_failed(call, "looking up the session", rc);
+        return false;
+    }
+    return dw_identity_admit(server->hub, &call->identity, call->request, &call->params, call->answer);
+}
+
+const struct dw_packer *dw_serve_packer(struct dw_serving_call *call, const char *remembered)
+{
+    const char *name = dw_params_get(&call->params, "packer");
+    const struct dw_packer *packer;
+
+    if (name == NULL)
+        name = remembered;
+    if (name == NULL || name[0] == '\0')
+        return call->server->hub->packer;
+    packer = dw_packer_find(name);
+    if (packer == NULL) {
+        dw_err_set(&call->err, DW_INVALID, "there is no packer of the name that was asked for");
+        dw_serve_failed(call, "choosing a packer", DW_INVALID);
+    }
+    return packer;
+}
+
+struct dw_parked *dw_serve_park(struct dw_serving_call *call, enum dw_parked_kind kind, const struct dw_packer *packer,
+                                int generation)
+{
+    const char *uid = call->identity.uid, *client_id = call->client_id != NULL ? call->client_id : "";
+    size_t uid_size = uid != NULL ? strlen(uid) + 1 : 0, id_size = strlen(client_id) + 1;
+    struct dw_parked *parked = calloc(1, sizeof *parked + uid_size + id_size);
+
+    if (parked == NULL) {
+        dw_serve_failed(call, "holding a request", DW_NOMEM);
+        return NULL;
+    }
+    parked->kind = kind;
+    parked->packer = packer;
+    parked->generation = (uint8_t)generation;
+    parked->deadline_ms = dw_clock_mono_ms() + call->server->hub->conf->chsk_lp_timeout_ms;
+    if (uid != NULL) {
+        memcpy(parked->names, uid, uid_size);
+        parked->uid = parked->names;
+    }
+    memcpy(parked->names + uid_size, client_id, id_size);
+    parked->client_id = parked->names + uid_size;
+    return parked;
+}
+
+static bool is_client_id_fine(struct dw_serving_call *call)
+{
+    size_t limit = (size_t)call->server->hub->conf->limits_client_id_bytes;
+    size_t len = strlen(call->client_id), i;
+
+    for (i = 0; i < len; i++) {
+        if ((unsigned char)call->client_id[i] < 0x20 || call->client_id[i] == 0x7f)
+            break;
+    }
+    if (len <= limit && i == len)
+        return true;
+    dw_err_set(&call->err, DW_INVALID, "client-id must be at most %zu bytes of printable text", limit);
+    dw_serve_failed(call, "checking the client id", DW_INVALID);
+    return false;
+}
+
+static struct dw_parked *serve(struct dw_serving_call *call)
+{
+    const struct dw_request *request = call->request;
+    const char *query = request->query != NULL ? request->query : "";
+    bool is_get = request->method != NULL && strcmp(request->method, "GET") == 0;
+    int rc;
+
+    if (!is_get && (request->method == NULL || strcmp(request->method, "POST") != 0)) {
+        dw_answer_text(call->answer, 405, "Use GET or POST");
+        call->answer->allow = "GET, POST";
+        return NULL;
+    }
+    if (strlen(query) > (size_t)call->server->hub->conf->limits_query_bytes) {
+        dw_counter_add(&call->server->hub->counters.bad_requests, 1);
+        dw_answer_text(call->answer, 414, "The query string is too long");
+        return NULL;
+    }
+    rc = dw_params_add(&call->params, query, strlen(query), &call->err);
+    if (rc != DW_OK) {
+        dw_serve_failed(call, "reading the parameters", rc);
+        return NULL;
+    }
+    return is_get ? dw_serve_get(call) : dw_serve_post(call);
+}
+
+struct dw_parked *dw_serve(struct dw_server *server, const struct dw_request *request, struct dw_answer *answer)
+{
+    struct dw_serving_call call = {.server = server, .request = request, .answer = answer};
+    struct dw_parked *parked;
+
+    dw_params_init(&call.params);
+    dw_arena_reset(server->arena);
+    parked = serve(&call);
+    dw_params_fini(&call.params);
+    dw_identity_fini(&call.identity);
+    dw_outbox_clear(server->outbox);
+    if (parked == NULL && answer->status == 0)
+        dw_answer_text(answer, 500, "The server failed; its log says why");
+    return parked;
+}
+
+bool dw_serve_client_id(struct dw_serving_call *call)
+{
+    const char *id = dw_params_get(&call->params, "client-id");
+
+    call->client_id = id != NULL && id[0] != '\0' ? id : NULL;
+    return call->client_id == NULL || is_client_id_fine(call);
+}

@@ -1,0 +1,274 @@
+/* GET: the handshake and the long-poll.
+ *
+ * The step function (chsk/step.h) decides inside the client's row transaction, where the mailbox is
+ * read too; what leaves the server is claimed after the commit and before its first byte. */
+#include "hub/serve_internal.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "chsk/step.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct get {
+    struct dw_serving_call *call;
+    const struct dw_packer *packer;
+    struct dw_input input;
+    struct dw_effect effect;
+    struct dw_client client; /* as stored */
+    uint32_t *indexes;       /* of the mail in the outbox */
+    size_t mail;
+    int64_t checked;
+    bool was_known;
+};
+
+static struct dw_chsk state_of(const struct dw_client *client, bool found)
+{
+    return (struct dw_chsk){
+        .known = found,
+        .epoch = client->epoch,
+        .cursor = client->cursor,
+        .udt = client->udt,
+        .seen_ms = client->seen_ms,
+        .due_ms = client->due_ms,
+        .connected = client->connected,
+        .generation = client->generation,
+    };
+}
+
+static void keep_state(struct dw_client *client, const struct dw_chsk *state)
+{
+    client->epoch = state->epoch;
+    client->cursor = state->cursor;
+    client->udt = state->udt;
+    client->seen_ms = state->seen_ms;
+    client->due_ms = state->due_ms;
+    client->connected = state->connected;
+    client->generation = state->generation;
+}
+
+static int take_push(void *context, const struct dw_push *push)
+{
+    return dw_outbox_add(context, push);
+}
+
+/* Reads the client's mail into the outbox and describes it for the step function. */
+static int read_mail(struct get *get, int64_t cursor)
+{
+    struct dw_serving_call *call = get->call;
+    struct dw_server *server = call->server;
+    size_t batch = (size_t)server->hub->conf->limits_batch, i;
+    int rc;
+
+    rc = dw_store_mailbox(server->store, call->identity.uid, call->client_id, cursor, batch, take_push, server->outbox,
+                          &get->checked, &call->err);
+    if (rc != DW_OK)
+        return rc;
+    get->mail = dw_outbox_count(server->outbox);
+    get->input.kind = DW_IN_MAIL;
+    get->input.u.mail.events = get->mail;
+    get->input.u.mail.checked = get->checked;
+    get->input.u.mail.close_id = 0;
+    if (get->mail > 0 && dw_outbox_is_close(server->outbox, 0))
+        get->input.u.mail.close_id = dw_outbox_id(server->outbox, 0);
+    get->indexes = reallocarray(NULL, get->mail + 1, sizeof *get->indexes);
+    if (get->indexes == NULL)
+        return DW_NOMEM;
+    for (i = 0; i < get->mail; i++)
+        get->indexes[i] = (uint32_t)i;
+    return DW_OK;
+}
+
+static int on_client(void *context, struct dw_client *client, bool found, uint64_t claim)
+{
+    struct get *get = context;
+    struct dw_serving_call *call = get->call;
+    struct dw_chsk state = state_of(client, found);
+    struct dw_effect read;
+    int rc;
+
+    get->was_known = found;
+    get->input.u.get.claim_epoch = dw_claim_epoch(claim);
+    get->input.u.get.claim_upto = dw_claim_upto(claim);
+    get->effect = dw_chsk_step(&state, NULL, &get->input);
+    if (get->effect.kind == DW_FX_READ) {
+        rc = read_mail(get, state.cursor);
+        if (rc != DW_OK)
+            return rc;
+        read = get->effect;
+        get->effect = dw_chsk_step(&state, &read, &get->input);
+    }
+    keep_state(client, &state);
+    client->worker = get->effect.kind == DW_FX_HOLD ? call->server->hub->worker : -1;
+    (void)strncpy(client->packer, get->packer->name, sizeof client->packer - 1);
+    get->client = *client;
+    return DW_OK;
+}
+
+/* What the step function has to know of the queue. */
+static int describe(struct get *get, bool handshake)
+{
+    struct dw_serving_call *call = get->call;
+    struct dw_server *server = call->server;
+    const struct dw_conf *conf = server->hub->conf;
+    const char *udt = dw_params_get(&call->params, "udt");
+    struct dw_input *in = &get->input;
+    int rc;
+
+    in->kind = DW_IN_GET;
+    in->now_ms = dw_clock_wall_ms();
+    in->hold_ms = conf->chsk_lp_timeout_ms;
+    in->grace_ms = conf->chsk_close_grace_ajax_ms;
+    /* A stock client's back-off doubles; give it time for two of its longest early steps. */
+    in->retry_ms = 60000;
+    in->full = dw_hub_full(server->hub, server->store);
+    in->u.get.handshake = handshake;
+    in->u.get.udt = udt != NULL ? strtoll(udt, NULL, 10) : 0;
+    rc = dw_store_end(server->store, &in->u.get.end, &call->err);
+    if (rc == DW_OK)
+        rc = dw_store_horizon(server->store, &in->u.get.horizon, &call->err);
+    if (rc == DW_OK)
+        rc = dw_store_state_is_new(server->store, in->now_ms, &in->u.get.amnesia, &call->err);
+    return rc;
+}
+
+static struct dw_parked *answer_handshake(struct get *get, int generation)
+{
+    struct dw_serving_call *call = get->call;
+    struct dw_server *server = call->server;
+    const struct dw_value *data = NULL;
+    const char *json = call->identity.data;
+    int rc = DW_OK;
+
+    if (json != NULL)
+        rc = dw_data_read(server->hub, get->packer, "json", json, strlen(json), server->arena, &data, &call->err);
+    if (rc == DW_INVALID) {
+        dw_log_warn("the session's handshake data is no JSON and is left out: %s", dw_err_say(&call->err, rc));
+        data = NULL;
+        rc = DW_OK;
+    }
+    if (rc == DW_OK)
+        rc = dw_answer_value(call->answer, get->packer, generation, server->arena,
+                             dw_chsk_handshake(server->arena, generation, call->identity.uid, data), &call->err);
+    if (rc != DW_OK)
+        dw_serve_failed(call, "packing a handshake", rc);
+    else
+        dw_counter_add(&server->hub->counters.handshakes, 1);
+    return NULL;
+}
+
+static struct dw_parked *hold(struct get *get, int generation, int64_t after)
+{
+    struct dw_parked *parked = dw_serve_park(get->call, DW_PARKED_POLL, get->packer, generation);
+
+    if (parked != NULL) {
+        parked->slot = get->client.slot;
+        parked->epoch = get->client.epoch;
+        parked->after = after;
+    }
+    return parked;
+}
+
+static struct dw_parked *answer_events(struct get *get, int generation)
+{
+    struct dw_serving_call *call = get->call;
+    struct dw_server *server = call->server;
+    struct dw_packed packed;
+    size_t taken = 0, events = 0;
+    int64_t upto;
+    int rc = dw_outbox_pack(server->outbox, get->packer, generation, get->indexes, get->mail, &taken, &packed, &events,
+                            &call->err);
+
+    if (rc != DW_OK) {
+        dw_serve_failed(call, "packing events", rc);
+        return NULL;
+    }
+    upto = taken == get->mail ? get->checked : dw_outbox_id(server->outbox, taken - 1);
+    if (events == 0)
+        /* Nothing of it can be sent: the poll goes on behind it. */
+        return hold(get, generation, upto);
+    dw_buf_reset(&call->answer->body);
+    dw_buf_add(&call->answer->body, packed.bytes, packed.len);
+    if (dw_buf_failed(&call->answer->body)) {
+        dw_serve_failed(call, "packing events", DW_NOMEM);
+        return NULL;
+    }
+    call->answer->status = 200;
+    call->answer->binary = get->packer->binary;
+    dw_store_claim_begin(server->store, get->client.slot, get->client.epoch, upto);
+    dw_counter_add(&server->hub->counters.events, events);
+    return NULL;
+}
+
+static void send_away(struct dw_serving_call *call)
+{
+    dw_answer_text(call->answer, 503, "No more polls can be held here; come back later");
+    call->answer->retry_ms = dw_hub_retry_ms(call->server->hub);
+    dw_counter_add(&call->server->hub->counters.away, 1);
+}
+
+static struct dw_parked *carry_out(struct get *get)
+{
+    struct dw_serving_call *call = get->call;
+    struct dw_server *server = call->server;
+    int generation = get->client.generation != 0 ? get->client.generation : (int)server->hub->conf->chsk_generation;
+
+    if (get->effect.gap && get->was_known) {
+        dw_counter_add(&server->hub->counters.gaps, 1);
+        dw_log_warn("a client was away for longer than store.retain_ms: pushes for it may be lost");
+    }
+    if (get->effect.kind != DW_FX_HANDSHAKE)
+        dw_counter_add(&server->hub->counters.polls, 1);
+    if (get->effect.opened && server->hub->presence_changed != NULL)
+        server->hub->presence_changed(server->hub->presence_context);
+    if (get->effect.kind != DW_FX_EVENTS)
+        dw_store_claim_begin(server->store, get->client.slot, get->client.epoch, DW_CLAIM_NONE);
+    switch (get->effect.kind) {
+    case DW_FX_HANDSHAKE:
+        return answer_handshake(get, generation);
+    case DW_FX_EVENTS:
+        return answer_events(get, generation);
+    case DW_FX_CLOSE:
+        dw_answer_closed(call->answer);
+        return NULL;
+    case DW_FX_AWAY:
+        send_away(call);
+        return NULL;
+    case DW_FX_HOLD:
+    case DW_FX_READ:
+        break;
+    }
+    return hold(get, generation, get->checked);
+}
+
+struct dw_parked *dw_serve_get(struct dw_serving_call *call)
+{
+    struct get get = {.call = call};
+    struct dw_parked *parked = NULL;
+    struct dw_client_key key;
+    int rc;
+
+    if (!dw_serve_client_id(call))
+        return NULL;
+    if (call->client_id == NULL) {
+        dw_err_set(&call->err, DW_INVALID, "the parameter client-id is missing");
+        dw_serve_failed(call, "reading the parameters", DW_INVALID);
+        return NULL;
+    }
+    if (!dw_serve_admit(call))
+        return NULL;
+    get.packer = dw_serve_packer(call, NULL);
+    if (get.packer == NULL)
+        return NULL;
+    rc = describe(&get, dw_params_find(&call->params, "handshake?") != NULL);
+    key = (struct dw_client_key){DW_AJAX, call->identity.uid, call->client_id};
+    if (rc == DW_OK)
+        rc = dw_store_client_update(call->server->store, &key, on_client, &get, &call->err);
+    if (rc == DW_OK)
+        parked = carry_out(&get);
+    else
+        dw_serve_failed(call, "serving a poll", rc);
+    free(get.indexes);
+    return parked;
+}

@@ -1,0 +1,43 @@
+/* What serve.c, serve_get.c and serve_post.c share: one thread's server and the request under way. */
+#ifndef DW_HUB_SERVE_INTERNAL_H
+#define DW_HUB_SERVE_INTERNAL_H
+
+#include "chsk/params.h"
+#include "hub/identity.h"
+#include "hub/outbox.h"
+#include "hub/serve.h"
+
+struct dw_server {
+    struct dw_hub *hub;
+    struct dw_store *store;
+    struct dw_outbox *outbox;
+    struct dw_arena *arena;
+};
+
+struct dw_serving_call {
+    struct dw_server *server;
+    const struct dw_request *request;
+    struct dw_answer *answer;
+    struct dw_params params;
+    struct dw_identity identity;
+    const char *client_id; /* NULL: none given */
+    struct dw_err err;
+};
+
+/* Finds the client id among the parameters, NULL for none; false: it is not fine, the answer is made. */
+bool dw_serve_client_id(struct dw_serving_call *call);
+struct dw_parked *dw_serve_get(struct dw_serving_call *call);
+struct dw_parked *dw_serve_post(struct dw_serving_call *call);
+
+/* Looks up the identity and admits the request; false: the answer is made. */
+bool dw_serve_admit(struct dw_serving_call *call);
+/* Turns an error inside into an answer: 4xx for what the client did, 503 for a locked database or a
+ * full disk, else 500. */
+void dw_serve_failed(struct dw_serving_call *call, const char *doing, int rc);
+/* A parked request of this client, or NULL with the answer made. */
+struct dw_parked *dw_serve_park(struct dw_serving_call *call, enum dw_parked_kind kind, const struct dw_packer *packer,
+                                int generation);
+/* The packer that the request asks for, else `remembered`, else the default; NULL with the answer made. */
+const struct dw_packer *dw_serve_packer(struct dw_serving_call *call, const char *remembered);
+
+#endif
