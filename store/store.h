@@ -11,7 +11,8 @@
  * Lock order: state before queue is never held; a function takes one file's write lock at a time.
  * A `struct dw_store` is used by one thread at a time; open one per thread.  Pushes, replies and
  * inbox rows are handed to callbacks; their strings live only during the call.  A callback that
- * returns non-zero stops the reading and its value is returned.
+ * returns non-zero stops the reading and its value is returned; it must not call the function that
+ * called it on the same store.
  *
  * All functions return DW_OK or a code of base/err.h and leave a sentence in `err` (may be NULL).
  * DW_BUSY means that another program held the lock for longer than `busy_ms`: nothing was changed.
@@ -49,7 +50,7 @@ struct dw_store_options {
 int dw_store_open_sqlite(const struct dw_store_options *options, struct dw_store **out, struct dw_err *err);
 
 /* The memory twin for tests: stores opened on one world see the same data, as processes on one file
- * would; `dw_store_kill` drops a store as SIGKILL would (its worker's lock becomes free). */
+ * would. */
 struct dw_memory;
 struct dw_memory *dw_memory_new(void);
 void dw_memory_free(struct dw_memory *world); /* after all its stores are closed */
@@ -57,6 +58,8 @@ int dw_store_open_memory(struct dw_memory *world, const struct dw_store_options 
                          struct dw_err *err);
 
 void dw_store_close(struct dw_store *store); /* NULL is fine */
+/* For tests: drops a store as SIGKILL would.  Its locks become free, nothing is tidied up. */
+void dw_store_kill(struct dw_store *store);
 
 /* ---- queue: pushes ---- */
 
@@ -161,6 +164,15 @@ struct dw_online {
 typedef int dw_online_fn(void *context, const struct dw_online *row);
 int dw_store_online(struct dw_store *store, dw_online_fn *fn, void *context, struct dw_err *err);
 
+/* ---- what apps do by SQL, for tests and tools (the same triggers apply) ---- */
+
+/* Joining a room twice and leaving one that the uid is not in are no errors. */
+int dw_store_member_add(struct dw_store *store, const char *room, const char *uid, struct dw_err *err);
+int dw_store_member_remove(struct dw_store *store, const char *room, const char *uid, struct dw_err *err);
+/* Adds or replaces a row of dw_session; NULL = SQL NULL, expires_at 0 = never. */
+int dw_store_session_put(struct dw_store *store, const char *sid, const char *uid, const char *csrf_token,
+                         const char *handshake_data, int64_t expires_at, struct dw_err *err);
+
 /* ---- state: clients ---- */
 
 struct dw_client_key {
@@ -202,7 +214,8 @@ struct dw_departed {
     const char *uid, *client_id;
     uint32_t slot, epoch;
 };
-/* Marks those clients as no longer connected that have made no newer request (same epoch). */
+/* Marks those clients as no longer connected that have made no newer request (same epoch).  Their
+ * seen_ms becomes now_ms: retention of an absent client counts from its leaving. */
 int dw_store_clients_leave(struct dw_store *store, const struct dw_departed *departed, size_t count, int64_t now_ms,
                            struct dw_err *err);
 

@@ -8,11 +8,15 @@
  * One descriptor (an epoll set inside) becomes readable when there is something to check; any event
  * loop can wait on it.  An idle doorbell wakes its process at most every 2-5 s (safety tick).
  *
- *   few waiters    each watches the queue file's folder (-wal events) itself
- *   many waiters   one leader watches, confirms by data_version and rings the bell file in the state
- *                  folder; all others watch that file alone.  A dead leader is followed at once.
+ *   few waiters    each watches the queue file's -wal itself
+ *   many waiters   one leader watches, confirms by data_version and rings the bell in the state
+ *                  folder; all others listen to that alone.  A dead leader is followed at once.
  *
- * Source of the schedule and of the order of steps: measurements in docs/wakeup.md. */
+ * Keep a doorbell open only while its descriptor is waited on: it may be the leader, whom others
+ * rely on.  A leader that hangs is replaced, but only after a safety tick.  Not usable in a child
+ * made by fork(); close it there before anything else or, better, exec.
+ *
+ * Schedule, order of steps and measurements: docs/wakeup.md. */
 #ifndef DW_STORE_WAKE_H
 #define DW_STORE_WAKE_H
 
@@ -30,7 +34,9 @@ enum dw_wake_mode {
 };
 
 /* Arms a doorbell on `store`'s queue; the store must outlive it and belong to the same thread.  The
- * first dw_wake_check reports a change.  Order that loses nothing: open, read the queue, then check. */
+ * first dw_wake_check reports a change.  Order that loses nothing: open, check, read the queue, wait.
+ * Where file events or the state folder can't be used it still works, by timer.  Fails only for want
+ * of memory or descriptors (DW_NOMEM, DW_SYSTEM). */
 int dw_wake_open(struct dw_store *store, enum dw_wake_mode mode, struct dw_wake **out, struct dw_err *err);
 void dw_wake_close(struct dw_wake *wake); /* NULL is fine */
 
@@ -38,12 +44,17 @@ void dw_wake_close(struct dw_wake *wake); /* NULL is fine */
 int dw_wake_fd(const struct dw_wake *wake);
 
 /* Drains events, looks at data_version, re-arms timers.  True: the queue changed (or may have) since
- * the last call that returned true.  Never blocks. */
+ * the last call that returned true; read it now.  False is common: most events come a moment before
+ * their commit can be seen.  Never waits, as far as dw_store_version doesn't. */
 bool dw_wake_check(struct dw_wake *wake);
+
+/* True once the queue's path names another file than when the doorbell was opened (a restored backup,
+ * say), as of the last safety tick: the store holds on to the old file and has to be reopened. */
+bool dw_wake_replaced(const struct dw_wake *wake);
 
 struct dw_wake_stats {
     const char *role; /* watch, leader, follower, timer */
-    uint64_t checks, changes, rechecks, ticks, takeovers, overflows;
+    uint64_t checks, changes, rechecks, ticks, rings, takeovers, overflows;
 };
 void dw_wake_stats(const struct dw_wake *wake, struct dw_wake_stats *stats);
 
