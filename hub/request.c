@@ -5,6 +5,14 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#define FORM_FACTOR 3
+#define FORM_FIELDS 4096
+
+size_t dw_request_body_max(const struct dw_conf *conf)
+{
+    return FORM_FACTOR * (size_t)conf->limits_message_bytes + FORM_FIELDS;
+}
+
 static const char *reason(int status)
 {
     switch (status) {

@@ -4,6 +4,7 @@
 #define DW_HUB_REQUEST_H
 
 #include "base/buf.h"
+#include "base/conf.h"
 #include "chsk/packer.h"
 
 #include <stdbool.h>
@@ -19,6 +20,10 @@ struct dw_request {
     const char *remote_user; /* set by the web server after authentication, never from a header */
     bool https;
 };
+
+/* The longest body that a message within limits.message_bytes can need: the escapes of a form make it up
+ * to three times as long, and there are other fields.  Adapters refuse more without keeping it. */
+size_t dw_request_body_max(const struct dw_conf *conf);
 
 /* A complete answer.  `body` is owned by the answer. */
 struct dw_answer {

@@ -1,0 +1,147 @@
+/* Opens what stands behind the server: settings, hub, worker slot, housekeeping. */
+#include "fcgi/server_internal.h"
+
+#include "base/log.h"
+#include "fcgi/listen.h"
+
+#include <string.h>
+
+/* Descriptors that are no held polls: listening socket, databases, doorbell, requests being served. */
+#define OWN_DESCRIPTORS 256
+
+static void on_presence(void *context)
+{
+    dw_house_presence(context);
+}
+
+static void *house_main(void *context)
+{
+    dw_house_run(context);
+    return NULL;
+}
+
+/* The request's own settings, as one text that can be compared. */
+static void collect_settings(char *const *env, struct dw_buf *out)
+{
+    static const char prefix[] = "DUMBWAITER_";
+
+    for (; env != NULL && *env != NULL; env++) {
+        if (strncmp(*env, prefix, sizeof prefix - 1) == 0) {
+            dw_buf_adds(out, *env);
+            dw_buf_addc(out, '\n');
+        }
+    }
+}
+
+static int apply_settings(struct dw_fcgi *fcgi, char *const *env, struct dw_err *err)
+{
+    struct dw_backend *backend = &fcgi->backend;
+    char *const *entry;
+    int rc;
+
+    collect_settings(env, &backend->settings);
+    if (dw_buf_failed(&backend->settings))
+        return dw_err_set(err, DW_NOMEM, "out of memory");
+    rc = dw_conf_env(fcgi->conf, env, err);
+    for (entry = env; rc == DW_OK && entry != NULL && *entry != NULL; entry++) {
+        if (strncmp(*entry, "DUMBWAITER_DB=", 14) == 0)
+            rc = dw_conf_set(fcgi->conf, "store", "path", *entry + 14, err);
+    }
+    return rc;
+}
+
+static void raise_limit(struct dw_fcgi *fcgi)
+{
+    long have = dw_listen_raise_limit((long)fcgi->conf->limits_parked + OWN_DESCRIPTORS);
+
+    if (have - OWN_DESCRIPTORS < fcgi->conf->limits_parked) {
+        fcgi->conf->limits_parked = have > 2 * OWN_DESCRIPTORS ? have - OWN_DESCRIPTORS : have / 2;
+        dw_log_info("this process may open %ld files, so it holds at most %lld polls", have,
+                    (long long)fcgi->conf->limits_parked);
+    }
+}
+
+static int open_parts(struct dw_fcgi *fcgi, struct dw_err *err)
+{
+    struct dw_backend *backend = &fcgi->backend;
+    struct dw_store_options options;
+    int rc;
+
+    raise_limit(fcgi);
+    rc = dw_hub_init(&backend->hub, fcgi->conf, DW_SERVING_FASTCGI, err);
+    if (rc != DW_OK)
+        return rc;
+    options = dw_hub_store_options(fcgi->conf, true);
+    rc = dw_store_open_sqlite(&options, &backend->house_store, err);
+    if (rc == DW_OK)
+        rc = dw_store_worker_join(backend->house_store, &backend->hub.worker, err);
+    if (rc != DW_OK)
+        return rc;
+    backend->house = dw_house_new(&backend->hub, backend->house_store);
+    if (backend->house == NULL)
+        return dw_err_set(err, DW_NOMEM, "out of memory");
+    backend->hub.presence_changed = on_presence;
+    backend->hub.presence_context = backend->house;
+    if (pthread_create(&backend->house_thread, NULL, house_main, backend->house) != 0)
+        return dw_err_set(err, DW_SYSTEM, "cannot start the housekeeping thread");
+    return DW_OK;
+}
+
+static void close_parts(struct dw_backend *backend)
+{
+    dw_house_free(backend->house);
+    dw_store_close(backend->house_store);
+    backend->house = NULL;
+    backend->house_store = NULL;
+}
+
+static bool is_same(struct dw_backend *backend, char *const *env)
+{
+    struct dw_buf asked = DW_BUF_INIT;
+    bool same;
+
+    collect_settings(env, &asked);
+    same = asked.len == 0 ||
+           (asked.len == backend->settings.len && memcmp(asked.data, backend->settings.data, asked.len) == 0);
+    dw_buf_fini(&asked);
+    return same;
+}
+
+int dw_backend_open(struct dw_fcgi *fcgi, char *const *env, struct dw_err *err)
+{
+    struct dw_backend *backend = &fcgi->backend;
+    int rc = DW_OK;
+
+    if (!atomic_load_explicit(&backend->open, memory_order_acquire)) {
+        (void)pthread_mutex_lock(&backend->mutex);
+        if (!atomic_load_explicit(&backend->open, memory_order_relaxed)) {
+            dw_buf_reset(&backend->settings);
+            rc = apply_settings(fcgi, env, err);
+            if (rc == DW_OK)
+                rc = open_parts(fcgi, err);
+            if (rc == DW_OK)
+                atomic_store(&fcgi->body_max, dw_request_body_max(fcgi->conf));
+            if (rc == DW_OK)
+                atomic_store_explicit(&backend->open, true, memory_order_release);
+            else
+                close_parts(backend);
+        }
+        (void)pthread_mutex_unlock(&backend->mutex);
+    }
+    if (rc == DW_OK && env != NULL && !is_same(backend, env))
+        return dw_err_set(err, DW_CONF,
+                          "this process serves other settings than the request asks for: give each its own process");
+    return rc;
+}
+
+void dw_backend_close(struct dw_fcgi *fcgi)
+{
+    struct dw_backend *backend = &fcgi->backend;
+
+    if (atomic_load(&backend->open)) {
+        dw_house_stop(backend->house);
+        (void)pthread_join(backend->house_thread, NULL);
+        close_parts(backend);
+    }
+    dw_buf_fini(&backend->settings);
+}

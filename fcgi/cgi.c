@@ -1,0 +1,218 @@
+/* The responder as a plain CGI program: the same hub with a lot for one request.
+ *
+ * Nothing resident may exist on such a host, so a request does the housekeeping in passing: once before
+ * it waits and once behind its answer. */
+#include "fcgi/cgi.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "fcgi/variables.h"
+#include "hub/house.h"
+#include "hub/lot.h"
+#include "hub/serve.h"
+#include "store/wake.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+struct cgi {
+    struct dw_hub hub;
+    struct dw_store *store;
+    struct dw_server *server;
+    struct dw_house *house;
+    bool answered;
+};
+
+static void write_all(const char *bytes, size_t len)
+{
+    while (len > 0) {
+        ssize_t sent = write(STDOUT_FILENO, bytes, len);
+
+        if (sent < 0 && errno == EINTR)
+            continue;
+        if (sent < 0)
+            return; /* the web server has given up; what was claimed is sent again */
+        bytes += sent;
+        len -= (size_t)sent;
+    }
+}
+
+static void write_answer(const struct dw_answer *answer)
+{
+    struct dw_buf out = DW_BUF_INIT;
+
+    dw_answer_head(answer, &out);
+    dw_buf_add(&out, answer->body.data, answer->body.len);
+    if (!dw_buf_failed(&out))
+        write_all(out.data, out.len);
+    dw_buf_fini(&out);
+    /* End the answer now: the web server need not wait for our housekeeping. */
+    (void)close(STDOUT_FILENO);
+}
+
+static void on_answer(void *context, struct dw_parked *parked, const struct dw_answer *answer)
+{
+    struct cgi *cgi = context;
+
+    (void)parked;
+    write_answer(answer);
+    cgi->answered = true;
+}
+
+/* Reads the body; false: `answer` says what is wrong with it. */
+static bool read_body(size_t length, size_t body_max, struct dw_buf *body, struct dw_answer *answer)
+{
+    char piece[8192];
+    size_t left = length;
+
+    while (left > 0) {
+        ssize_t got = read(STDIN_FILENO, piece, left < sizeof piece ? left : sizeof piece);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            break;
+        left -= (size_t)got;
+        if (length <= body_max)
+            dw_buf_add(body, piece, (size_t)got);
+    }
+    if (length > body_max || dw_buf_failed(body))
+        dw_answer_text(answer, 413, "The body is too long");
+    else if (left > 0)
+        dw_answer_text(answer, 400, "The body ended before its Content-Length");
+    return answer->status == 0;
+}
+
+static int open_signals(void)
+{
+    sigset_t set;
+
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGTERM);
+    (void)sigaddset(&set, SIGINT);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
+        return -1;
+    return signalfd(-1, &set, SFD_CLOEXEC);
+}
+
+static void step_house(struct cgi *cgi)
+{
+    dw_house_active(cgi->house);
+    (void)dw_house_step(cgi->house);
+}
+
+/* Waits for what the request waits for.  Standard output breaking means that the client is gone. */
+static int wait_for_answer(struct cgi *cgi, struct dw_parked *parked, struct dw_err *err)
+{
+    const struct dw_lot_callbacks callbacks = {on_answer, NULL, cgi};
+    struct dw_wake *wake = NULL;
+    struct dw_lot *lot = NULL;
+    struct pollfd fds[3] = {{.fd = STDOUT_FILENO}, {.fd = open_signals(), .events = POLLIN}, {.events = POLLIN}};
+    int rc = dw_wake_open(cgi->store, DW_WAKE_AUTO, &wake, err);
+
+    if (rc == DW_OK) {
+        lot = dw_lot_new(&cgi->hub, cgi->store, &callbacks, err);
+        rc = lot != NULL ? DW_OK : err->code;
+    }
+    if (rc != DW_OK) {
+        free(parked);
+        dw_wake_close(wake);
+        return rc;
+    }
+    fds[2].fd = dw_wake_fd(wake);
+    dw_lot_adopt(lot, parked);
+    step_house(cgi);
+    while (!cgi->answered) {
+        int64_t wait = dw_lot_due(lot) - dw_clock_mono_ms();
+
+        if (poll(fds, 3, wait < 0 ? 0 : wait > 3600000 ? 3600000 : (int)wait) < 0 && errno != EINTR)
+            break;
+        if (fds[0].revents & (POLLERR | POLLHUP | POLLNVAL))
+            break;
+        if (fds[1].revents & POLLIN)
+            dw_lot_drain(lot);
+        else if (fds[2].revents & POLLIN && dw_wake_check(wake))
+            dw_lot_wake(lot);
+        dw_lot_tick(lot, dw_clock_mono_ms());
+    }
+    dw_lot_free(lot);
+    dw_wake_close(wake);
+    if (fds[1].fd >= 0)
+        (void)close(fds[1].fd);
+    return DW_OK;
+}
+
+static int open_parts(struct cgi *cgi, struct dw_conf *conf, struct dw_err *err)
+{
+    struct dw_store_options options;
+    int rc = dw_hub_init(&cgi->hub, conf, DW_SERVING_CGI, err);
+
+    if (rc != DW_OK)
+        return rc;
+    options = dw_hub_store_options(conf, true);
+    rc = dw_store_open_sqlite(&options, &cgi->store, err);
+    if (rc == DW_OK)
+        rc = dw_store_worker_join(cgi->store, &cgi->hub.worker, err);
+    if (rc != DW_OK)
+        return rc;
+    cgi->house = dw_house_new(&cgi->hub, cgi->store);
+    cgi->server = dw_server_new(&cgi->hub, cgi->store);
+    return cgi->house != NULL && cgi->server != NULL ? DW_OK : dw_err_set(err, DW_NOMEM, "out of memory");
+}
+
+static int serve(struct cgi *cgi, struct dw_request *request, size_t length, struct dw_answer *answer,
+                 struct dw_err *err)
+{
+    size_t body_max = dw_request_body_max(cgi->hub.conf);
+    struct dw_buf body = DW_BUF_INIT;
+    struct dw_parked *parked = NULL;
+    int rc = DW_OK;
+
+    if (read_body(length, body_max, &body, answer)) {
+        request->body = dw_buf_str(&body);
+        request->body_len = body.len;
+        parked = dw_serve(cgi->server, request, answer);
+    }
+    if (parked != NULL) {
+        rc = wait_for_answer(cgi, parked, err);
+    } else {
+        write_answer(answer);
+        cgi->answered = true;
+    }
+    dw_buf_fini(&body);
+    return rc;
+}
+
+int dw_cgi_run(struct dw_conf *conf, char *const *env)
+{
+    struct dw_answer answer = DW_ANSWER_INIT;
+    struct cgi cgi = {.answered = false};
+    struct dw_request request;
+    struct dw_err err = {0};
+    int rc = open_parts(&cgi, conf, &err);
+
+    dw_variables_request(env, &request);
+    if (rc == DW_OK)
+        rc = serve(&cgi, &request, dw_variables_content_length(env), &answer, &err);
+    if (rc != DW_OK) {
+        dw_log_error("cannot serve: %s", dw_err_say(&err, rc));
+        if (!cgi.answered) {
+            dw_answer_text(&answer, 500, "Dumbwaiter cannot open its event queue; its log says why");
+            write_answer(&answer);
+        }
+    } else {
+        step_house(&cgi);
+        (void)dw_hub_flush_counters(&cgi.hub, cgi.store, NULL);
+    }
+    dw_buf_fini(&answer.body);
+    dw_server_free(cgi.server);
+    dw_house_free(cgi.house);
+    dw_store_close(cgi.store);
+    return rc == DW_OK ? 0 : 1;
+}

@@ -1,0 +1,25 @@
+/* Listening sockets: `unix:PATH`, `HOST:PORT`, or the one that the web server left on descriptor 0. */
+#ifndef DW_FCGI_LISTEN_H
+#define DW_FCGI_LISTEN_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+
+/* Opens `address`, non-blocking, close-on-exec.  A Unix socket is made 0660; a dead one that is in the
+ * way is replaced, a live one is not.  DW_CONF for an address that can't be read, DW_SYSTEM. */
+int dw_listen_open(const char *address, int *descriptor, struct dw_err *err);
+/* Removes the Unix socket's name, if `address` is one. */
+void dw_listen_unlink(const char *address);
+
+/* True when descriptor 0 is a listening socket: a web server started us as a FastCGI application. */
+bool dw_listen_inherited(void);
+
+/* Accepts one connection (blocking, close-on-exec), or returns -1.  On TCP, $FCGI_WEB_SERVER_ADDRS, a
+ * comma-separated list, says whose connections are welcome (FastCGI 1.0, section 3.2). */
+int dw_listen_accept(int descriptor, int request_ms);
+
+/* Raises the descriptor limit as far as it may go, up to `want`; returns what it is then. */
+long dw_listen_raise_limit(long want);
+
+#endif

@@ -1,0 +1,127 @@
+/* dumbwaiter.fcgi: FastCGI responder and CGI program in one.
+ *
+ * --listen makes it a FastCGI server of its own; a listening socket on descriptor 0 means that a web
+ * server (or spawn-fcgi) started it; REQUEST_METHOD in the environment means plain CGI. */
+#include "base/conf.h"
+#include "base/log.h"
+#include "config.h"
+#include "fcgi/cgi.h"
+#include "fcgi/listen.h"
+#include "fcgi/server.h"
+
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PROGRAM "dumbwaiter.fcgi"
+
+static const char usage[] =
+    "Usage: " PROGRAM " [--listen unix:PATH | --listen HOST:PORT] [--config FILE] [--db FILE]\n"
+    "\n"
+    "Serves Sente's channel sockets over Ajax from an SQLite event queue, as a FastCGI responder or\n"
+    "as a CGI program.  A web server that starts it needs no options.\n"
+    "\n"
+    "  --listen ADDRESS  listen there instead of on descriptor 0: unix:/run/dumbwaiter.sock, 127.0.0.1:9000\n"
+    "  --config FILE     settings (else $DUMBWAITER_CONF, dumbwaiter.conf beside the program,\n"
+    "                    /etc/dumbwaiter/dumbwaiter.conf)\n"
+    "  --db FILE         queue file (else $DUMBWAITER_DB, store.path, dumbwaiter.db beside the program)\n"
+    "  --help            this text\n"
+    "  --version         the version\n"
+    "\n"
+    "Any setting [section] key can be given as DUMBWAITER_SECTION_KEY in the environment.\n"
+    "Exit status: 0 stopped by a signal or request served, 1 failed, 2 wrong usage.\n"
+    "See dumbwaiter.fcgi(8) and dumbwaiter(1).\n";
+
+struct arguments {
+    const char *listen, *config, *db;
+};
+
+/* Returns an exit status, or -1 to go on. */
+static int parse(int argc, char **argv, struct arguments *arguments)
+{
+    static const struct option options[] = {
+        {"listen", required_argument, NULL, 'l'}, {"config", required_argument, NULL, 'c'},
+        {"db", required_argument, NULL, 'd'},     {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'v'},      {NULL, 0, NULL, 0},
+    };
+    int option;
+
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        switch (option) {
+        case 'l':
+            arguments->listen = optarg;
+            break;
+        case 'c':
+            arguments->config = optarg;
+            break;
+        case 'd':
+            arguments->db = optarg;
+            break;
+        case 'h':
+            (void)fputs(usage, stdout);
+            return 0;
+        case 'v':
+            (void)puts(PROGRAM " " PACKAGE_VERSION);
+            return 0;
+        default:
+            (void)fputs("Try " PROGRAM " --help\n", stderr);
+            return 2;
+        }
+    }
+    if (optind < argc) {
+        (void)fprintf(stderr, PROGRAM ": unexpected argument \"%s\"; try --help\n", argv[optind]);
+        return 2;
+    }
+    return -1;
+}
+
+static int serve_fastcgi(struct dw_conf *conf, const char *address)
+{
+    struct dw_server_options options = {.conf = conf, .listen_fd = STDIN_FILENO, .lazy = address == NULL};
+    struct dw_err err = {0};
+    int rc = DW_OK;
+
+    if (address != NULL)
+        rc = dw_listen_open(address, &options.listen_fd, &err);
+    if (rc == DW_OK && address != NULL)
+        dw_log_info("listening on %s, queue %s", address, conf->store_path);
+    if (rc == DW_OK) {
+        rc = dw_server_run(&options, &err);
+        if (address != NULL)
+            dw_listen_unlink(address);
+    }
+    if (rc != DW_OK)
+        dw_log_error("%s", dw_err_say(&err, rc));
+    return rc == DW_OK ? 0 : 1;
+}
+
+int main(int argc, char **argv)
+{
+    struct arguments arguments = {NULL, NULL, NULL};
+    bool fastcgi, cgi = getenv("REQUEST_METHOD") != NULL;
+    struct dw_conf conf;
+    struct dw_err err = {0};
+    int rc, status;
+
+    /* A CGI query without "=" arrives as arguments (RFC 3875 section 4.4): they are not ours. */
+    status = cgi ? -1 : parse(argc, argv, &arguments);
+    if (status >= 0)
+        return status;
+    fastcgi = arguments.listen != NULL || dw_listen_inherited();
+    if (!fastcgi && !cgi) {
+        (void)fputs(PROGRAM ": started by hand, it needs --listen; try --help\n", stderr);
+        return 2;
+    }
+    rc = dw_conf_load(&conf, arguments.config, arguments.db, environ, &err);
+    if (rc != DW_OK) {
+        (void)fprintf(stderr, PROGRAM ": %s\n", dw_err_say(&err, rc));
+        return 1;
+    }
+    (void)dw_log_setup(PROGRAM, conf.log_level, conf.log_target, conf.log_format);
+    status = fastcgi ? serve_fastcgi(&conf, arguments.listen) : dw_cgi_run(&conf, environ);
+    dw_conf_fini(&conf);
+    return status;
+}

@@ -1,0 +1,227 @@
+/* Reader threads: each takes a connection whose request has arrived, reads it with libfcgi, serves it,
+ * and either writes the answer or hands the parked request to the loop. */
+#include "fcgi/server_internal.h"
+
+#include "base/log.h"
+#include "fcgi/message.h"
+#include "hub/serve.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+struct reader {
+    struct dw_fcgi *fcgi;
+    struct dw_store *store;
+    struct dw_server *server;
+    struct dw_message message;
+    struct dw_buf out, head;
+};
+
+bool dw_readers_hand(struct dw_fcgi *fcgi, int descriptor)
+{
+    bool handed = true;
+
+    (void)pthread_mutex_lock(&fcgi->mutex);
+    if (fcgi->ready_count == fcgi->ready_room) {
+        size_t room = fcgi->ready_room * 2, i;
+        int *grown = reallocarray(NULL, room, sizeof *grown);
+
+        if (grown != NULL) {
+            for (i = 0; i < fcgi->ready_count; i++)
+                grown[i] = fcgi->ready[(fcgi->ready_first + i) % fcgi->ready_room];
+            free(fcgi->ready);
+            fcgi->ready = grown;
+            fcgi->ready_first = 0;
+            fcgi->ready_room = room;
+        }
+        handed = grown != NULL;
+    }
+    if (handed) {
+        fcgi->ready[(fcgi->ready_first + fcgi->ready_count++) % fcgi->ready_room] = descriptor;
+        (void)pthread_cond_signal(&fcgi->work);
+    }
+    (void)pthread_mutex_unlock(&fcgi->mutex);
+    return handed;
+}
+
+static void notify_loop(struct dw_fcgi *fcgi)
+{
+    if (eventfd_write(fcgi->notify_fd, 1) != 0)
+        dw_log_error("cannot wake the loop");
+}
+
+static void write_answer(struct reader *reader, const struct dw_answer *answer)
+{
+    struct dw_fcgi *fcgi = reader->fcgi;
+    int descriptor = reader->message.fcgx.ipcFd;
+    struct dw_link *link;
+    size_t written = 0;
+
+    dw_output_records(&reader->out, &reader->head, (uint16_t)reader->message.fcgx.requestId, answer);
+    dw_message_release(&reader->message);
+    if (dw_buf_failed(&reader->out)) {
+        (void)close(descriptor);
+        return;
+    }
+    if (dw_output_write(descriptor, &reader->out, &written) != 0)
+        return;
+    link = dw_output_link(fcgi, descriptor, &reader->out, written);
+    if (link == NULL) {
+        (void)close(descriptor);
+        return;
+    }
+    (void)pthread_mutex_lock(&fcgi->mutex);
+    link->next = fcgi->handed_leaving;
+    fcgi->handed_leaving = link;
+    (void)pthread_mutex_unlock(&fcgi->mutex);
+    notify_loop(fcgi);
+}
+
+static void hand_parked(struct reader *reader, struct dw_parked *parked)
+{
+    struct dw_fcgi *fcgi = reader->fcgi;
+
+    parked->connection.fcgi.descriptor = reader->message.fcgx.ipcFd;
+    parked->connection.fcgi.request_id = (uint16_t)reader->message.fcgx.requestId;
+    dw_message_release(&reader->message);
+    (void)pthread_mutex_lock(&fcgi->mutex);
+    parked->later = fcgi->handed;
+    fcgi->handed = parked;
+    (void)pthread_mutex_unlock(&fcgi->mutex);
+    notify_loop(fcgi);
+}
+
+static int open_reader(struct reader *reader, struct dw_err *err)
+{
+    struct dw_fcgi *fcgi = reader->fcgi;
+    struct dw_store_options options;
+    int rc = dw_backend_open(fcgi, reader->message.fcgx.envp, err);
+
+    if (rc != DW_OK || reader->server != NULL)
+        return rc;
+    options = dw_hub_store_options(fcgi->conf, false);
+    rc = dw_store_open_sqlite(&options, &reader->store, err);
+    if (rc != DW_OK)
+        return rc;
+    reader->server = dw_server_new(&fcgi->backend.hub, reader->store);
+    if (reader->server == NULL) {
+        dw_store_close(reader->store);
+        reader->store = NULL;
+        return dw_err_set(err, DW_NOMEM, "out of memory");
+    }
+    return DW_OK;
+}
+
+static void serve(struct reader *reader, struct dw_answer *answer)
+{
+    const struct dw_message *message = &reader->message;
+    struct dw_parked *parked;
+    struct dw_err err = {0};
+    int rc = open_reader(reader, &err);
+
+    if (rc != DW_OK) {
+        dw_log_error("cannot serve: %s", dw_err_say(&err, rc));
+        dw_answer_text(answer, 500, "Dumbwaiter cannot open its event queue; its log says why");
+    } else if (message->too_long) {
+        dw_counter_add(&reader->fcgi->backend.hub.counters.bad_requests, 1);
+        dw_answer_text(answer, 413, "The body is too long");
+    } else if (message->cut) {
+        dw_counter_add(&reader->fcgi->backend.hub.counters.bad_requests, 1);
+        dw_answer_text(answer, 400, "The body ended before its Content-Length");
+    } else {
+        parked = dw_serve(reader->server, &message->request, answer);
+        dw_house_active(reader->fcgi->backend.house);
+        if (parked != NULL) {
+            hand_parked(reader, parked);
+            return;
+        }
+    }
+    write_answer(reader, answer);
+}
+
+static int take_ready(struct dw_fcgi *fcgi)
+{
+    int descriptor = -1;
+
+    (void)pthread_mutex_lock(&fcgi->mutex);
+    while (fcgi->ready_count == 0 && !fcgi->readers_stop)
+        (void)pthread_cond_wait(&fcgi->work, &fcgi->mutex);
+    if (fcgi->ready_count > 0) {
+        descriptor = fcgi->ready[fcgi->ready_first];
+        fcgi->ready_first = (fcgi->ready_first + 1) % fcgi->ready_room;
+        fcgi->ready_count--;
+        fcgi->busy++;
+    }
+    (void)pthread_mutex_unlock(&fcgi->mutex);
+    return descriptor;
+}
+
+static void done(struct dw_fcgi *fcgi)
+{
+    (void)pthread_mutex_lock(&fcgi->mutex);
+    fcgi->busy--;
+    (void)pthread_mutex_unlock(&fcgi->mutex);
+    if (atomic_load_explicit(&fcgi->backend.hub.draining, memory_order_relaxed))
+        notify_loop(fcgi);
+}
+
+static void *reader_main(void *context)
+{
+    struct dw_fcgi *fcgi = context;
+    struct reader reader = {.fcgi = fcgi};
+    int descriptor;
+
+    dw_message_init(&reader.message);
+    while ((descriptor = take_ready(fcgi)) >= 0) {
+        struct dw_answer answer = DW_ANSWER_INIT;
+
+        if (dw_message_read(&reader.message, descriptor, atomic_load(&fcgi->body_max)))
+            serve(&reader, &answer);
+        dw_buf_fini(&answer.body);
+        done(fcgi);
+    }
+    dw_message_fini(&reader.message);
+    dw_buf_fini(&reader.out);
+    dw_buf_fini(&reader.head);
+    dw_server_free(reader.server);
+    dw_store_close(reader.store);
+    return NULL;
+}
+
+int dw_readers_start(struct dw_fcgi *fcgi, struct dw_err *err)
+{
+    size_t want = (size_t)fcgi->conf->limits_threads;
+
+    fcgi->ready_room = 256;
+    fcgi->ready = calloc(fcgi->ready_room, sizeof *fcgi->ready);
+    fcgi->readers = calloc(want, sizeof *fcgi->readers);
+    if (fcgi->ready == NULL || fcgi->readers == NULL)
+        return dw_err_set(err, DW_NOMEM, "out of memory");
+    while (fcgi->reader_count < want) {
+        if (pthread_create(&fcgi->readers[fcgi->reader_count], NULL, reader_main, fcgi) != 0)
+            return dw_err_set(err, DW_SYSTEM, "cannot start a reader thread");
+        fcgi->reader_count++;
+    }
+    return DW_OK;
+}
+
+void dw_readers_stop(struct dw_fcgi *fcgi)
+{
+    size_t i;
+
+    (void)pthread_mutex_lock(&fcgi->mutex);
+    fcgi->readers_stop = true;
+    (void)pthread_cond_broadcast(&fcgi->work);
+    (void)pthread_mutex_unlock(&fcgi->mutex);
+    for (i = 0; i < fcgi->reader_count; i++)
+        (void)pthread_join(fcgi->readers[i], NULL);
+    free(fcgi->readers);
+    while (fcgi->ready_count > 0) {
+        (void)close(fcgi->ready[fcgi->ready_first]);
+        fcgi->ready_first = (fcgi->ready_first + 1) % fcgi->ready_room;
+        fcgi->ready_count--;
+    }
+    free(fcgi->ready);
+}

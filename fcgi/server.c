@@ -1,0 +1,525 @@
+/* The loop thread; see server.h.
+ *
+ * epoll's data word is a pointer with its kind in the low bits (everything here is aligned to 8).  In a
+ * batch of events the connections come first and what can free connections of others (doorbell, handed
+ * requests, deadlines) afterwards, so no event refers to a connection that was freed in the same batch. */
+#include "fcgi/server.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "fcgi/listen.h"
+#include "fcgi/message.h"
+#include "fcgi/record.h"
+#include "fcgi/server_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* What an epoll event is about. */
+enum kind { KIND_PARKED, KIND_ARRIVING, KIND_LEAVING, KIND_LISTEN, KIND_NOTIFY, KIND_SIGNAL, KIND_WAKE };
+#define KIND_MASK 7u
+
+#define PEEK_ROOM 65536
+#define EVENTS 256
+#define ACCEPT_ROUND 64     /* connections accepted before looking at anything else */
+#define ACCEPT_PAUSE_MS 100 /* when out of descriptors */
+#define STOP_PATIENCE_MS 5000
+
+static bool watch(struct dw_fcgi *fcgi, int op, int descriptor, uint32_t events, void *pointer, enum kind kind)
+{
+    struct epoll_event event = {.events = events, .data.u64 = (uint64_t)(uintptr_t)pointer | (uint64_t)kind};
+
+    return epoll_ctl(fcgi->epoll_fd, op, descriptor, &event) == 0;
+}
+
+/* ---- links: connections whose request arrives or whose answer leaves ---- */
+
+/* Every link of a list gets the same time, so its end is the place for the latest deadline. */
+static void list_link(struct dw_links *list, struct dw_link *link)
+{
+    link->next = NULL;
+    link->prev = list->last;
+    *(list->last != NULL ? &list->last->next : &list->first) = link;
+    list->last = link;
+}
+
+static void free_link(struct dw_links *list, struct dw_link *link)
+{
+    *(link->prev != NULL ? &link->prev->next : &list->first) = link->next;
+    *(link->next != NULL ? &link->next->prev : &list->last) = link->prev;
+    dw_buf_fini(&link->out);
+    free(link);
+}
+
+static void close_overdue(struct dw_fcgi *fcgi, struct dw_links *list, int64_t now)
+{
+    while (list->first != NULL && list->first->deadline_ms <= now) {
+        (void)close(list->first->descriptor);
+        free_link(list, list->first);
+        if (atomic_load(&fcgi->backend.open))
+            dw_counter_add(&fcgi->backend.hub.counters.bad_requests, 1);
+    }
+}
+
+static int64_t earliest_deadline(const struct dw_links *list)
+{
+    return list->first != NULL ? list->first->deadline_ms : INT64_MAX;
+}
+
+/* ---- arriving ---- */
+
+/* 1: its whole request is there; 0: not yet; -1: closed or broken. */
+static int look(struct dw_fcgi *fcgi, int descriptor)
+{
+    ssize_t got = recv(descriptor, fcgi->peek, PEEK_ROOM, MSG_PEEK | MSG_DONTWAIT);
+
+    if (got < 0)
+        return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? 0 : -1;
+    if (got == 0)
+        return -1;
+    switch (dw_record_look(fcgi->peek, (size_t)got, PEEK_ROOM)) {
+    case DW_RECORD_READY:
+        return 1;
+    case DW_RECORD_MORE:
+        return 0;
+    case DW_RECORD_BROKEN:
+        break;
+    }
+    return -1;
+}
+
+static void hand_or_close(struct dw_fcgi *fcgi, int descriptor, int looked)
+{
+    if (looked < 0 || !dw_readers_hand(fcgi, descriptor))
+        (void)close(descriptor);
+}
+
+static void on_arriving(struct dw_fcgi *fcgi, struct dw_link *link, uint32_t events)
+{
+    int looked = look(fcgi, link->descriptor);
+
+    if (looked == 0 && (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) == 0)
+        return;
+    (void)epoll_ctl(fcgi->epoll_fd, EPOLL_CTL_DEL, link->descriptor, NULL);
+    hand_or_close(fcgi, link->descriptor, looked == 0 ? -1 : looked);
+    free_link(&fcgi->arriving, link);
+}
+
+static void arrive(struct dw_fcgi *fcgi, int descriptor)
+{
+    int looked = look(fcgi, descriptor);
+    struct dw_link *link;
+
+    if (looked != 0) {
+        hand_or_close(fcgi, descriptor, looked);
+        return;
+    }
+    link = calloc(1, sizeof *link);
+    if (link == NULL) {
+        (void)close(descriptor);
+        return;
+    }
+    link->descriptor = descriptor;
+    link->deadline_ms = dw_clock_mono_ms() + fcgi->request_ms;
+    list_link(&fcgi->arriving, link);
+    /* Edge-triggered: what has been looked at stays in the socket and must not ring again. */
+    if (!watch(fcgi, EPOLL_CTL_ADD, descriptor, EPOLLIN | EPOLLRDHUP | EPOLLET, link, KIND_ARRIVING)) {
+        (void)close(descriptor);
+        free_link(&fcgi->arriving, link);
+    }
+}
+
+static void pause_accepting(struct dw_fcgi *fcgi)
+{
+    dw_log_warn("out of file descriptors: new connections wait");
+    fcgi->accept_again_ms = dw_clock_mono_ms() + ACCEPT_PAUSE_MS;
+    (void)watch(fcgi, EPOLL_CTL_MOD, fcgi->listen_fd, 0, NULL, KIND_LISTEN);
+}
+
+static void on_listen(struct dw_fcgi *fcgi)
+{
+    int round, descriptor;
+
+    for (round = 0; round < ACCEPT_ROUND; round++) {
+        descriptor = dw_listen_accept(fcgi->listen_fd, (int)fcgi->request_ms);
+        if (descriptor >= 0) {
+            arrive(fcgi, descriptor);
+            continue;
+        }
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+            pause_accepting(fcgi);
+        return;
+    }
+}
+
+/* ---- leaving ---- */
+
+static void on_leaving(struct dw_fcgi *fcgi, struct dw_link *link)
+{
+    if (dw_output_write(link->descriptor, &link->out, &link->written) != 0)
+        free_link(&fcgi->leaving, link);
+}
+
+static void leave(struct dw_fcgi *fcgi, struct dw_link *link)
+{
+    list_link(&fcgi->leaving, link);
+    /* It may still be in the set from its time as a parked request. */
+    (void)epoll_ctl(fcgi->epoll_fd, EPOLL_CTL_DEL, link->descriptor, NULL);
+    if (!watch(fcgi, EPOLL_CTL_ADD, link->descriptor, EPOLLOUT, link, KIND_LEAVING)) {
+        (void)close(link->descriptor);
+        free_link(&fcgi->leaving, link);
+    }
+}
+
+static void on_answer(void *context, struct dw_parked *parked, const struct dw_answer *answer)
+{
+    struct dw_fcgi *fcgi = context;
+    int descriptor = parked->connection.fcgi.descriptor;
+    struct dw_link *link;
+    size_t written = 0;
+
+    dw_output_records(&fcgi->scratch, &fcgi->head, parked->connection.fcgi.request_id, answer);
+    if (dw_buf_failed(&fcgi->scratch)) {
+        (void)close(descriptor);
+        return;
+    }
+    if (dw_output_write(descriptor, &fcgi->scratch, &written) != 0)
+        return;
+    link = dw_output_link(fcgi, descriptor, &fcgi->scratch, written);
+    if (link != NULL)
+        leave(fcgi, link);
+    else
+        (void)close(descriptor);
+}
+
+static void on_departed(void *context, const struct dw_departed *departed)
+{
+    struct dw_fcgi *fcgi = context;
+
+    dw_house_departed(fcgi->backend.house, departed);
+}
+
+/* ---- parked ---- */
+
+/* Anything from the peer of a parked request but silence: stray bytes, or its end. */
+static void on_parked(struct dw_fcgi *fcgi, struct dw_parked *parked)
+{
+    int descriptor = parked->connection.fcgi.descriptor;
+    char piece[1024];
+    ssize_t got;
+
+    do {
+        got = recv(descriptor, piece, sizeof piece, MSG_DONTWAIT);
+    } while (got > 0 || (got < 0 && errno == EINTR));
+    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+        return;
+    (void)close(descriptor);
+    dw_lot_drop(fcgi->lot, parked);
+}
+
+static int open_lot(struct dw_fcgi *fcgi, struct dw_err *err)
+{
+    const struct dw_lot_callbacks callbacks = {on_answer, on_departed, fcgi};
+    struct dw_store_options options = dw_hub_store_options(fcgi->conf, false);
+    int rc = DW_OK;
+
+    if (fcgi->lot != NULL)
+        return DW_OK;
+    if (fcgi->store == NULL)
+        rc = dw_store_open_sqlite(&options, &fcgi->store, err);
+    if (rc == DW_OK && fcgi->wake == NULL)
+        rc = dw_wake_open(fcgi->store, DW_WAKE_AUTO, &fcgi->wake, err);
+    if (rc != DW_OK)
+        return rc;
+    fcgi->lot = dw_lot_new(&fcgi->backend.hub, fcgi->store, &callbacks, err);
+    if (fcgi->lot == NULL)
+        return err->code;
+    if (!watch(fcgi, EPOLL_CTL_ADD, dw_wake_fd(fcgi->wake), EPOLLIN, NULL, KIND_WAKE)) {
+        dw_lot_free(fcgi->lot);
+        fcgi->lot = NULL;
+        return dw_err_set(err, DW_SYSTEM, "cannot watch the doorbell: %s", strerror(errno));
+    }
+    return DW_OK;
+}
+
+static void park(struct dw_fcgi *fcgi, struct dw_parked *parked)
+{
+    int descriptor = parked->connection.fcgi.descriptor;
+    struct dw_err err = {0};
+    int rc = open_lot(fcgi, &err);
+
+    if (rc == DW_OK && !watch(fcgi, EPOLL_CTL_ADD, descriptor, EPOLLIN | EPOLLRDHUP, parked, KIND_PARKED))
+        rc = dw_err_set(&err, DW_SYSTEM, "%s", strerror(errno));
+    if (rc == DW_OK) {
+        dw_lot_adopt(fcgi->lot, parked);
+        return;
+    }
+    dw_log_error("a request can't be held: %s", dw_err_say(&err, rc));
+    (void)close(descriptor);
+    free(parked);
+}
+
+/* What the readers have handed over. */
+static void on_notify(struct dw_fcgi *fcgi)
+{
+    struct dw_parked *parked;
+    struct dw_link *link;
+    eventfd_t count;
+
+    (void)eventfd_read(fcgi->notify_fd, &count);
+    (void)pthread_mutex_lock(&fcgi->mutex);
+    parked = fcgi->handed;
+    link = fcgi->handed_leaving;
+    fcgi->handed = NULL;
+    fcgi->handed_leaving = NULL;
+    (void)pthread_mutex_unlock(&fcgi->mutex);
+    while (parked != NULL) {
+        struct dw_parked *next = parked->later;
+
+        park(fcgi, parked);
+        parked = next;
+    }
+    while (link != NULL) {
+        struct dw_link *next = link->next;
+
+        leave(fcgi, link);
+        link = next;
+    }
+}
+
+static void on_wake(struct dw_fcgi *fcgi)
+{
+    if (!dw_wake_check(fcgi->wake))
+        return;
+    dw_lot_wake(fcgi->lot);
+    dw_house_active(fcgi->backend.house);
+}
+
+/* ---- stopping ---- */
+
+static void begin_stop(struct dw_fcgi *fcgi)
+{
+    if (fcgi->stopping)
+        return;
+    dw_log_info("stopping: answering what is held");
+    on_listen(fcgi); /* what has connected already is served */
+    fcgi->stopping = true;
+    fcgi->stop_due_ms = dw_clock_mono_ms() + STOP_PATIENCE_MS;
+    atomic_store(&fcgi->backend.hub.draining, true);
+    (void)epoll_ctl(fcgi->epoll_fd, EPOLL_CTL_DEL, fcgi->listen_fd, NULL);
+    if (fcgi->lot != NULL)
+        dw_lot_drain(fcgi->lot);
+}
+
+static bool is_stopped(struct dw_fcgi *fcgi, int64_t now)
+{
+    bool idle;
+
+    if (!fcgi->stopping)
+        return false;
+    (void)pthread_mutex_lock(&fcgi->mutex);
+    idle = fcgi->ready_count == 0 && fcgi->busy == 0 && fcgi->handed == NULL && fcgi->handed_leaving == NULL;
+    (void)pthread_mutex_unlock(&fcgi->mutex);
+    return (idle && fcgi->arriving.first == NULL && fcgi->leaving.first == NULL) || now >= fcgi->stop_due_ms;
+}
+
+static void on_signal(struct dw_fcgi *fcgi)
+{
+    struct signalfd_siginfo info;
+
+    while (read(fcgi->signal_fd, &info, sizeof info) == (ssize_t)sizeof info)
+        begin_stop(fcgi);
+}
+
+/* ---- the loop ---- */
+
+static int wait_ms(struct dw_fcgi *fcgi)
+{
+    int64_t due = fcgi->lot != NULL ? dw_lot_due(fcgi->lot) : INT64_MAX, other, now = dw_clock_mono_ms();
+
+    other = earliest_deadline(&fcgi->arriving);
+    due = other < due ? other : due;
+    other = earliest_deadline(&fcgi->leaving);
+    due = other < due ? other : due;
+    if (fcgi->accept_again_ms != 0 && fcgi->accept_again_ms < due)
+        due = fcgi->accept_again_ms;
+    if (fcgi->stopping && fcgi->stop_due_ms < due)
+        due = fcgi->stop_due_ms;
+    if (due == INT64_MAX)
+        return -1;
+    return due <= now ? 0 : due - now > 3600000 ? 3600000 : (int)(due - now);
+}
+
+static void on_connections(struct dw_fcgi *fcgi, const struct epoll_event *events, int count)
+{
+    int i;
+
+    for (i = 0; i < count; i++) {
+        void *pointer = (void *)(uintptr_t)(events[i].data.u64 & ~(uint64_t)KIND_MASK);
+
+        switch ((enum kind)(events[i].data.u64 & KIND_MASK)) {
+        case KIND_PARKED:
+            on_parked(fcgi, pointer);
+            break;
+        case KIND_ARRIVING:
+            on_arriving(fcgi, pointer, events[i].events);
+            break;
+        case KIND_LEAVING:
+            on_leaving(fcgi, pointer);
+            break;
+        default:
+            break;
+        }
+    }
+}
+
+static void on_others(struct dw_fcgi *fcgi, const struct epoll_event *events, int count)
+{
+    int i;
+
+    for (i = 0; i < count; i++) {
+        switch ((enum kind)(events[i].data.u64 & KIND_MASK)) {
+        case KIND_WAKE:
+            on_wake(fcgi);
+            break;
+        case KIND_NOTIFY:
+            on_notify(fcgi);
+            break;
+        case KIND_SIGNAL:
+            on_signal(fcgi);
+            break;
+        case KIND_LISTEN:
+            if (!fcgi->stopping)
+                on_listen(fcgi);
+            break;
+        default:
+            break;
+        }
+    }
+}
+
+static int loop(struct dw_fcgi *fcgi, struct dw_err *err)
+{
+    struct epoll_event events[EVENTS];
+    int64_t now = dw_clock_mono_ms();
+    int count;
+
+    while (!is_stopped(fcgi, now)) {
+        count = epoll_wait(fcgi->epoll_fd, events, EVENTS, wait_ms(fcgi));
+        if (count < 0 && errno != EINTR)
+            return dw_err_set(err, DW_SYSTEM, "waiting for events failed: %s", strerror(errno));
+        if (count > 0) {
+            on_connections(fcgi, events, count);
+            on_others(fcgi, events, count);
+        }
+        now = dw_clock_mono_ms();
+        if (fcgi->lot != NULL)
+            dw_lot_tick(fcgi->lot, now);
+        close_overdue(fcgi, &fcgi->arriving, now);
+        close_overdue(fcgi, &fcgi->leaving, now);
+        if (fcgi->accept_again_ms != 0 && fcgi->accept_again_ms <= now && !fcgi->stopping) {
+            fcgi->accept_again_ms = 0;
+            (void)watch(fcgi, EPOLL_CTL_MOD, fcgi->listen_fd, EPOLLIN, NULL, KIND_LISTEN);
+        }
+    }
+    return DW_OK;
+}
+
+/* Signals become events of the loop.  After libfcgi has installed its handlers, before any thread. */
+static int open_signals(struct dw_fcgi *fcgi)
+{
+    sigset_t set;
+
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGTERM);
+    (void)sigaddset(&set, SIGINT);
+    (void)sigaddset(&set, SIGUSR1);
+    if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0)
+        return -1;
+    fcgi->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    return fcgi->signal_fd;
+}
+
+static int open_loop(struct dw_fcgi *fcgi, struct dw_err *err)
+{
+    int flags = fcntl(fcgi->listen_fd, F_GETFL);
+
+    if (!dw_message_library())
+        return dw_err_set(err, DW_SYSTEM, "libfcgi can't be used");
+    fcgi->peek = malloc(PEEK_ROOM);
+    if (fcgi->peek == NULL)
+        return dw_err_set(err, DW_NOMEM, "out of memory");
+    fcgi->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    fcgi->notify_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (fcgi->epoll_fd < 0 || fcgi->notify_fd < 0 || open_signals(fcgi) < 0 || flags < 0 ||
+        fcntl(fcgi->listen_fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
+        !watch(fcgi, EPOLL_CTL_ADD, fcgi->listen_fd, EPOLLIN, NULL, KIND_LISTEN) ||
+        !watch(fcgi, EPOLL_CTL_ADD, fcgi->notify_fd, EPOLLIN, NULL, KIND_NOTIFY) ||
+        !watch(fcgi, EPOLL_CTL_ADD, fcgi->signal_fd, EPOLLIN, NULL, KIND_SIGNAL))
+        return dw_err_set(err, DW_SYSTEM, "cannot set up the event loop: %s", strerror(errno));
+    return DW_OK;
+}
+
+static void close_links(struct dw_links *list)
+{
+    while (list->first != NULL) {
+        (void)close(list->first->descriptor);
+        free_link(list, list->first);
+    }
+}
+
+static void close_all(struct dw_fcgi *fcgi)
+{
+    dw_readers_stop(fcgi);
+    on_notify(fcgi); /* the last ones that the readers handed over are answered in passing */
+    close_links(&fcgi->arriving);
+    close_links(&fcgi->leaving);
+    dw_lot_free(fcgi->lot);
+    dw_wake_close(fcgi->wake);
+    dw_store_close(fcgi->store);
+    dw_backend_close(fcgi);
+    if (fcgi->signal_fd >= 0)
+        (void)close(fcgi->signal_fd);
+    if (fcgi->notify_fd >= 0)
+        (void)close(fcgi->notify_fd);
+    if (fcgi->epoll_fd >= 0)
+        (void)close(fcgi->epoll_fd);
+    dw_buf_fini(&fcgi->scratch);
+    dw_buf_fini(&fcgi->head);
+    free(fcgi->peek);
+}
+
+int dw_server_run(const struct dw_server_options *options, struct dw_err *err)
+{
+    struct dw_fcgi fcgi = {
+        .conf = options->conf,
+        .listen_fd = options->listen_fd,
+        .epoll_fd = -1,
+        .notify_fd = -1,
+        .signal_fd = -1,
+        .request_ms = options->conf->limits_request_ms,
+        .body_max = dw_request_body_max(options->conf),
+        .mutex = PTHREAD_MUTEX_INITIALIZER,
+        .work = PTHREAD_COND_INITIALIZER,
+        .backend.mutex = PTHREAD_MUTEX_INITIALIZER,
+    };
+    int rc = open_loop(&fcgi, err);
+
+    if (rc == DW_OK && !options->lazy)
+        rc = dw_backend_open(&fcgi, NULL, err);
+    if (rc == DW_OK)
+        rc = dw_readers_start(&fcgi, err);
+    if (rc == DW_OK)
+        rc = loop(&fcgi, err);
+    close_all(&fcgi);
+    return rc;
+}

@@ -1,0 +1,93 @@
+/* What the server's files share: the loop (server.c), the readers (reader.c), the opening of the queue
+ * (backend.c) and the answers' way out (output.c). */
+#ifndef DW_FCGI_SERVER_INTERNAL_H
+#define DW_FCGI_SERVER_INTERNAL_H
+
+#include "base/buf.h"
+#include "fcgi/server.h"
+#include "hub/house.h"
+#include "hub/hub.h"
+#include "hub/lot.h"
+#include "hub/request.h"
+#include "store/store.h"
+#include "store/wake.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A connection that is not parked: its request is still arriving, or its answer is still leaving. */
+struct dw_link {
+    struct dw_link *prev, *next; /* in the list that it is on, by deadline */
+    int descriptor;
+    int64_t deadline_ms; /* monotonic */
+    struct dw_buf out;   /* leaving: what is to be written */
+    size_t written;
+};
+
+struct dw_links {
+    struct dw_link *first, *last;
+};
+
+/* What the queue and its threads are made of once they are open. */
+struct dw_backend {
+    pthread_mutex_t mutex; /* guards opening */
+    _Atomic bool open;
+    struct dw_hub hub;
+    struct dw_buf settings; /* the request parameters that were applied when it was opened */
+    struct dw_store *house_store;
+    struct dw_house *house;
+    pthread_t house_thread;
+};
+
+struct dw_fcgi {
+    struct dw_conf *conf;
+    struct dw_backend backend;
+    int listen_fd, epoll_fd, notify_fd, signal_fd;
+    int64_t request_ms;      /* limits.request_ms */
+    _Atomic size_t body_max; /* bytes of a body that are kept */
+    bool accepting, stopping;
+    int64_t accept_again_ms; /* out of descriptors until then */
+    int64_t stop_due_ms;     /* stopping: don't wait for longer */
+    struct dw_links arriving, leaving;
+    unsigned char *peek; /* PEEK_ROOM bytes */
+    /* loop thread's half of the queue */
+    struct dw_store *store;
+    struct dw_lot *lot;
+    struct dw_wake *wake;
+    /* between loop and readers, under `mutex` */
+    pthread_mutex_t mutex;
+    pthread_cond_t work;
+    int *ready; /* ring of descriptors whose requests have arrived */
+    size_t ready_first, ready_count, ready_room;
+    struct dw_parked *handed; /* parked by readers, by `later` */
+    struct dw_link *handed_leaving;
+    unsigned busy; /* readers that are serving */
+    bool readers_stop;
+    pthread_t *readers;
+    size_t reader_count;
+    struct dw_buf scratch, head; /* loop thread: an answer being put together */
+};
+
+/* backend.c: opens the queue unless it is open; `env` (may be NULL) is the request's parameters.  Any
+ * thread.  DW_CONF when the request asks for other settings than this process serves. */
+int dw_backend_open(struct dw_fcgi *fcgi, char *const *env, struct dw_err *err);
+void dw_backend_close(struct dw_fcgi *fcgi);
+
+/* reader.c */
+int dw_readers_start(struct dw_fcgi *fcgi, struct dw_err *err);
+void dw_readers_stop(struct dw_fcgi *fcgi);
+/* Loop thread: hands a connection with a complete request over; false: out of memory. */
+bool dw_readers_hand(struct dw_fcgi *fcgi, int descriptor);
+
+/* output.c: any thread */
+/* Puts the whole answer into `out` as FastCGI records. */
+void dw_output_records(struct dw_buf *out, struct dw_buf *head, uint16_t request_id, const struct dw_answer *answer);
+/* Writes on without blocking.  1: all is written and the connection closed; 0: call again when it is
+ * writable; -1: the peer is gone, the connection is closed. */
+int dw_output_write(int descriptor, const struct dw_buf *out, size_t *written);
+/* A link for an answer that could not be written at once; takes `out`'s content.  NULL: out of memory. */
+struct dw_link *dw_output_link(struct dw_fcgi *fcgi, int descriptor, struct dw_buf *out, size_t written);
+
+#endif
