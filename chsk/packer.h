@@ -33,6 +33,9 @@ struct dw_packer {
     /* Appends the packed form.  DW_INVALID for what the format cannot say and no documented lossy
      * mapping covers, DW_NOMEM.  After a failure `out` holds a partial message: discard it. */
     int (*write)(const struct dw_value *value, struct dw_buf *out, struct dw_err *err);
+    /* Same, as a part for dw_packer_join: it refers to nothing written before it (no key cache).
+     * NULL where not joinable. */
+    int (*write_part)(const struct dw_value *value, struct dw_buf *out, struct dw_err *err);
 };
 
 extern const struct dw_packer dw_packer_edn;
@@ -40,6 +43,20 @@ extern const struct dw_packer dw_packer_json;
 
 /* The packer of that name, or NULL. */
 const struct dw_packer *dw_packer_find(const char *name);
+
+/* The hot path: a push is packed once per packer with dw_packer_event, then copied into each client's
+ * message with dw_packer_join.  Both append to `out` and need a joinable packer. */
+struct dw_part {
+    const char *bytes;
+    size_t len;
+};
+
+/* The part [:id data], or [:id] where `data` is NULL.  `id` is a keyword's text, "chat/message". */
+int dw_packer_event(const struct dw_packer *packer, const char *id, size_t id_len, const struct dw_value *data,
+                    struct dw_buf *out, struct dw_err *err);
+/* The vector of `count` parts; it is a part again. */
+int dw_packer_join(const struct dw_packer *packer, const struct dw_part *parts, size_t count, struct dw_buf *out,
+                   struct dw_err *err);
 
 /* JSON read with object keys as keywords where they can be (chsk.json_keys = keyword): what an app's
  * `data` means for edn, transit and msgpack clients.  Contract as dw_packer.read. */

@@ -47,7 +47,9 @@ struct dw_value {
             size_t len;
         } text;
         struct { /* LIST VECTOR SET MAP */
-            const struct dw_value **items;
+            /* Behind the items of a MAP or SET lie `count` uint32_t: the entries in dw_compare order.
+             * dw_seq puts them there, so never build one by hand. */
+            const struct dw_value *const *items;
             size_t count;
         } seq;
         struct { /* RATIO TAGGED */
@@ -77,6 +79,9 @@ void dw_arena_reset(struct dw_arena *arena);
 /* Aligned, uninitialised memory that lives as long as the arena; NULL when short or over the bound. */
 void *dw_arena_alloc(struct dw_arena *arena, size_t size);
 
+/* True once an allocation was refused because of `max_bytes` (and not for want of memory). */
+bool dw_arena_full(const struct dw_arena *arena);
+
 /* Constructors: the value lives in `arena`, text is copied, children are referenced (they must live
  * at least as long).  All return NULL when memory is short or a child is NULL, so that calls nest
  * and the outermost result is checked once. */
@@ -84,17 +89,27 @@ const struct dw_value *dw_nil(void);
 const struct dw_value *dw_bool(bool value);
 const struct dw_value *dw_int(struct dw_arena *arena, int64_t value);
 const struct dw_value *dw_double(struct dw_arena *arena, double value);
+const struct dw_value *dw_float(struct dw_arena *arena, double value); /* rounded to single precision */
+const struct dw_value *dw_char(struct dw_arena *arena, uint32_t codepoint);
+const struct dw_value *dw_inst(struct dw_arena *arena, int64_t ms, int32_t ns);
 const struct dw_value *dw_text(struct dw_arena *arena, enum dw_type type, const char *bytes, size_t len);
 const struct dw_value *dw_string(struct dw_arena *arena, const char *string);
 const struct dw_value *dw_keyword(struct dw_arena *arena, const char *name);
 const struct dw_value *dw_seq(struct dw_arena *arena, enum dw_type type, const struct dw_value *const *items,
-                              size_t count); /* for MAP `count` is pairs */
+                              size_t count); /* for MAP `count` is pairs; duplicates are the caller's business */
 const struct dw_value *dw_pair(struct dw_arena *arena, enum dw_type type, const struct dw_value *first,
                                const struct dw_value *second);
 
+/* A total order over all values, in which 0 means dw_equal; nothing else about it is promised (it
+ * is made for sorting fast).  Time is linear in the smaller tree: maps and sets are sorted once, when
+ * they are built.  `*failed` is set when memory for the walk of a deep tree is short; the result
+ * then means nothing. */
+int dw_compare(const struct dw_value *a, const struct dw_value *b, bool *failed);
+
 /* Equality as Clojure's `=` sees it where formats agree: maps and sets without regard to order, a
- * list equals a vector with equal items; 1 and 1.0 differ; NaN equals NaN (so that round trips can
- * be compared). */
+ * list equals a vector with equal items, 1 equals 1N, a float equals the same double; 1 and 1.0
+ * differ, decimals are compared as text; NaN equals NaN (so that round trips can be compared).
+ * False as well when memory is short. */
 bool dw_equal(const struct dw_value *a, const struct dw_value *b);
 
 static inline bool dw_is_text(const struct dw_value *value, enum dw_type type, const char *bytes, size_t len)

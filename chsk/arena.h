@@ -1,0 +1,63 @@
+/* The arena's insides, for the readers in this folder only: allocation is their hottest operation,
+ * so that its common case is inlined here.  Everybody else uses dw_arena_alloc. */
+#ifndef DW_CHSK_ARENA_H
+#define DW_CHSK_ARENA_H
+
+#include "chsk/value.h"
+
+#include <string.h>
+
+struct dw_chunk;
+
+struct dw_arena {
+    char *next, *end;       /* free part of the newest chunk */
+    struct dw_chunk *chunk; /* newest first */
+    size_t used;            /* handed out so far, rounding included */
+    size_t max_bytes;
+    bool full;
+};
+
+/* The general case: a new chunk is needed, or the bound is reached.  `size` is rounded already. */
+void *dw_arena_grow(struct dw_arena *arena, size_t size);
+
+static inline void *dw_arena_take(struct dw_arena *arena, size_t size)
+{
+    char *memory = arena->next;
+
+    if (size > SIZE_MAX / 2)
+        return NULL;
+    size = (size + 7) & ~(size_t)7;
+    if (size > (size_t)(arena->end - memory) || size > arena->max_bytes - arena->used)
+        return dw_arena_grow(arena, size);
+    arena->next += size;
+    arena->used += size;
+    return memory;
+}
+
+/* A value with `len` bytes of text behind it, and the NUL.  The text is for the caller to fill in. */
+static inline struct dw_value *dw_text_take(struct dw_arena *arena, enum dw_type type, size_t len, char **text)
+{
+    struct dw_value *value;
+
+    if (len > SIZE_MAX / 4)
+        return NULL;
+    value = dw_arena_take(arena, sizeof *value + len + 1);
+    if (value == NULL)
+        return NULL;
+    value->type = (uint8_t)type;
+    *text = (char *)(value + 1);
+    (*text)[len] = '\0';
+    value->u.text.bytes = *text;
+    value->u.text.len = len;
+    return value;
+}
+
+/* What to do with a second equal key or member. */
+enum dw_dup { DW_DUP_KEEP, DW_DUP_REFUSE, DW_DUP_LAST };
+
+/* dw_seq for readers.  DW_INVALID for a duplicate under DW_DUP_REFUSE; under DW_DUP_LAST the entry
+ * keeps its first place and gets its last value. */
+int dw_seq_build(struct dw_arena *arena, enum dw_type type, const struct dw_value *const *items, size_t count,
+                 enum dw_dup dup, const struct dw_value **out);
+
+#endif
