@@ -70,24 +70,24 @@ int dw_envelope_write(const struct dw_packer *packer, int generation, struct dw_
     return packer->write(message, out, err);
 }
 
-void dw_envelope_join(const struct dw_packer *packer, int generation, const struct dw_packed *events, size_t count,
-                      struct dw_buf *out)
+int dw_envelope_join(const struct dw_packer *packer, int generation, const struct dw_part *events, size_t count,
+                     struct dw_buf *out, struct dw_err *err)
 {
-    bool json = packer == &dw_packer_json;
-    size_t i;
+    struct dw_buf batch = DW_BUF_INIT, none = DW_BUF_INIT;
+    int rc = dw_packer_join(packer, events, count, &batch, err);
 
-    if (generation == 1)
-        dw_buf_addc(out, '+');
-    dw_buf_adds(out, "[[");
-    for (i = 0; i < count; i++) {
-        if (i > 0)
-            dw_buf_addc(out, json ? ',' : ' ');
-        dw_buf_add(out, events[i].bytes, events[i].len);
+    if (rc == DW_OK)
+        rc = packer->write_part(dw_nil(), &none, err);
+    if (rc == DW_OK) {
+        const struct dw_part parts[2] = {{batch.data, batch.len}, {none.data, none.len}};
+
+        if (generation == 1 && !packer->binary)
+            dw_buf_addc(out, '+');
+        rc = dw_packer_join(packer, parts, generation == 3 ? 2 : 1, out, err);
     }
-    if (generation == 3)
-        dw_buf_adds(out, json ? "],null]" : "] nil]");
-    else
-        dw_buf_adds(out, "]]");
+    dw_buf_fini(&batch);
+    dw_buf_fini(&none);
+    return rc;
 }
 
 /* [:chsk/handshake [uid nil data]]; the nil stands where the CSRF token was in old versions. */

@@ -27,13 +27,9 @@ int dw_envelope_write(const struct dw_packer *packer, int generation, struct dw_
                       const struct dw_value *value, const struct dw_value *callback, struct dw_buf *out,
                       struct dw_err *err);
 
-/* Appends a batch of events that are packed already; joinable packers only. */
-struct dw_packed {
-    const char *bytes;
-    size_t len;
-};
-void dw_envelope_join(const struct dw_packer *packer, int generation, const struct dw_packed *events, size_t count,
-                      struct dw_buf *out);
+/* Appends the message of a batch of events that are packed already (dw_packer_event); joinable packers only. */
+int dw_envelope_join(const struct dw_packer *packer, int generation, const struct dw_part *events, size_t count,
+                     struct dw_buf *out, struct dw_err *err);
 
 /* The fixed messages of the protocol as values; NULL when memory is short. */
 const struct dw_value *dw_chsk_handshake(struct dw_arena *arena, int generation, const char *uid,

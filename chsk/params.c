@@ -1,6 +1,8 @@
 /* Decodes request parameters; see params.h. */
 #include "chsk/params.h"
 
+#include "chsk/utf8.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,56 +49,6 @@ static size_t decode(const char *from, const char *end, char *to)
     return (size_t)(to - start);
 }
 
-/* Length of the well-formed sequence at `p`, 0 for none. */
-static size_t utf8_sequence(const unsigned char *p, size_t left)
-{
-    size_t need, i;
-    unsigned low = 0x80, high = 0xBF;
-
-    if (p[0] < 0x80)
-        return 1;
-    if (p[0] >= 0xC2 && p[0] <= 0xDF)
-        need = 2;
-    else if ((p[0] & 0xF0) == 0xE0)
-        need = 3;
-    else if (p[0] >= 0xF0 && p[0] <= 0xF4)
-        need = 4;
-    else
-        return 0;
-    if (left < need)
-        return 0;
-    if (p[0] == 0xE0)
-        low = 0xA0;
-    else if (p[0] == 0xED)
-        high = 0x9F;
-    else if (p[0] == 0xF0)
-        low = 0x90;
-    else if (p[0] == 0xF4)
-        high = 0x8F;
-    if (p[1] < low || p[1] > high)
-        return 0;
-    for (i = 2; i < need; i++) {
-        if ((p[i] & 0xC0) != 0x80)
-            return 0;
-    }
-    return need;
-}
-
-bool dw_utf8_valid(const char *bytes, size_t len)
-{
-    const unsigned char *p = (const unsigned char *)bytes;
-    size_t step;
-
-    while (len > 0) {
-        step = utf8_sequence(p, len);
-        if (step == 0)
-            return false;
-        p += step;
-        len -= step;
-    }
-    return true;
-}
-
 static int add_field(struct dw_params *params, const char *field, const char *end, char **to, struct dw_err *err)
 {
     const char *equals = memchr(field, '=', (size_t)(end - field));
@@ -115,7 +67,8 @@ static int add_field(struct dw_params *params, const char *field, const char *en
     *to += param->value_len + 1;
     if (strlen(param->name) != name_len || strlen(param->value) != param->value_len)
         return dw_err_set(err, DW_INVALID, "a request parameter contains a NUL byte");
-    if (!dw_utf8_valid(param->name, name_len) || !dw_utf8_valid(param->value, param->value_len))
+    if (dw_utf8_valid(param->name, name_len) != name_len ||
+        dw_utf8_valid(param->value, param->value_len) != param->value_len)
         return dw_err_set(err, DW_INVALID, "a request parameter is not valid UTF-8");
     params->count++;
     return DW_OK;

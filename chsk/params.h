@@ -41,7 +41,4 @@ const char *dw_params_get(const struct dw_params *params, const char *name);
  * RFC 6265 section 5.4: pairs separated by "; "; the first of that name counts. */
 bool dw_cookie_find(const char *header, const char *name, struct dw_buf *out);
 
-/* True when all of `bytes` is well-formed UTF-8 (RFC 3629: no surrogates, no overlong forms). */
-bool dw_utf8_valid(const char *bytes, size_t len);
-
 #endif

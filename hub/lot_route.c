@@ -159,7 +159,7 @@ static void close_poll(struct dw_lot *lot, struct dw_parked *parked, int64_t clo
 static void deliver(struct dw_lot *lot, struct dw_parked *parked, const uint32_t *indexes, size_t count, int64_t end)
 {
     struct dw_answer answer = {.status = 200, .binary = parked->packer->binary};
-    struct dw_packed packed;
+    struct dw_part packed;
     struct dw_err err = {0};
     size_t taken, events;
     int64_t upto;

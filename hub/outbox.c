@@ -12,8 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Joinable packers that can be in use at once (there are two); a further one is packed as a whole. */
-#define PACKERS 4
+/* Joinable packers that are served at once; a further one is packed as a whole. */
+#define PACKERS 8
 
 struct entry {
     int64_t id;
@@ -141,29 +141,24 @@ int dw_data_read(const struct dw_hub *hub, const struct dw_packer *packer, const
     return reader->read(data, len, &limits, arena, out, NULL, err);
 }
 
-static const struct dw_value *event_value(struct dw_outbox *outbox, struct entry *entry, const struct dw_packer *packer,
-                                          int *rc)
+/* What is wrong with an entry for clients of a packer is told once; the entry is left out from then on. */
+static void give_up(struct dw_outbox *outbox, struct entry *entry, const struct dw_packer *packer,
+                    const struct dw_err *err, int rc)
 {
-    const struct dw_value *items[2] = {dw_keyword(outbox->arena, entry->event), NULL};
-    const struct dw_value *event;
-    struct dw_err err = {0};
+    entry->broken = true;
+    dw_counter_add(&outbox->hub->counters.bad_pushes, 1);
+    dw_log_error("push %" PRId64 " (format %s) can't be sent to %s clients: %s", entry->id, entry->format, packer->name,
+                 dw_err_say(err, rc));
+}
 
-    if (entry->data != NULL) {
-        *rc = dw_data_read(outbox->hub, packer, entry->format, entry->data, entry->data_len, outbox->arena, &items[1],
-                           &err);
-        if (*rc == DW_NOMEM)
-            return NULL;
-        if (*rc != DW_OK) {
-            entry->broken = true;
-            dw_counter_add(&outbox->hub->counters.bad_pushes, 1);
-            dw_log_error("push %" PRId64 " can't be sent, its %s data can't be read: %s", entry->id, entry->format,
-                         dw_err_say(&err, *rc));
-            return NULL;
-        }
-    }
-    event = dw_seq(outbox->arena, DW_T_VECTOR, items, entry->data != NULL ? 2 : 1);
-    *rc = event != NULL ? DW_OK : DW_NOMEM;
-    return event;
+/* The entry's data as a value in the arena, NULL where it has none. */
+static int entry_data(struct dw_outbox *outbox, const struct entry *entry, const struct dw_packer *packer,
+                      const struct dw_value **data, struct dw_err *err)
+{
+    *data = NULL;
+    if (entry->data == NULL)
+        return DW_OK;
+    return dw_data_read(outbox->hub, packer, entry->format, entry->data, entry->data_len, outbox->arena, data, err);
 }
 
 static int packer_slot(struct dw_outbox *outbox, const struct dw_packer *packer)
@@ -182,40 +177,35 @@ static int packer_slot(struct dw_outbox *outbox, const struct dw_packer *packer)
 }
 
 /* The packed event of one entry; len 0 for a broken one. */
-static int pack_entry(struct dw_outbox *outbox, struct entry *entry, int slot, struct dw_packed *out,
-                      struct dw_err *err)
+static int pack_entry(struct dw_outbox *outbox, struct entry *entry, int slot, struct dw_part *out)
 {
     const struct dw_packer *packer = outbox->packers[slot];
     struct dw_buf *buf = &entry->packed[slot];
-    const struct dw_value *event;
+    const struct dw_value *data;
+    struct dw_err err = {0};
     int rc = DW_OK;
 
-    *out = (struct dw_packed){NULL, 0};
     if (buf->len == 0 && !entry->broken) {
         dw_arena_reset(outbox->arena);
-        event = event_value(outbox, entry, packer, &rc);
-        if (event != NULL)
-            rc = packer->write(event, buf, err);
+        rc = entry_data(outbox, entry, packer, &data, &err);
+        if (rc == DW_OK)
+            rc = dw_packer_event(packer, entry->event, strlen(entry->event), data, buf, &err);
         if (rc == DW_OK && dw_buf_failed(buf))
             rc = DW_NOMEM;
-        if (rc != DW_OK && !entry->broken) {
+        if (rc != DW_OK)
             dw_buf_fini(buf);
-            if (rc == DW_NOMEM)
-                return rc;
-            entry->broken = true;
-            dw_counter_add(&outbox->hub->counters.bad_pushes, 1);
-            dw_log_error("push %" PRId64 " can't be sent to %s clients: %s", entry->id, packer->name,
-                         dw_err_say(err, rc));
-        }
+        if (rc == DW_NOMEM)
+            return rc;
+        if (rc != DW_OK)
+            give_up(outbox, entry, packer, &err, rc);
     }
-    if (!entry->broken)
-        *out = (struct dw_packed){buf->data, buf->len};
+    *out = entry->broken ? (struct dw_part){NULL, 0} : (struct dw_part){buf->data, buf->len};
     return DW_OK;
 }
 
 /* How many of the indexes fit into one message; with a slot their packed forms, else by their data's size. */
-static int choose(struct dw_outbox *outbox, int slot, const uint32_t *indexes, size_t count, struct dw_packed *events,
-                  size_t *event_count, size_t *taken, struct dw_err *err)
+static int choose(struct dw_outbox *outbox, int slot, const uint32_t *indexes, size_t count, struct dw_part *events,
+                  size_t *event_count, size_t *taken)
 {
     size_t i, bytes = 0;
     int rc;
@@ -223,12 +213,12 @@ static int choose(struct dw_outbox *outbox, int slot, const uint32_t *indexes, s
     *event_count = 0;
     for (i = 0; i < count && i < (size_t)outbox->hub->conf->limits_batch; i++) {
         struct entry *entry = &outbox->entries[indexes[i]];
-        struct dw_packed one = {NULL, entry->data_len + 16};
+        struct dw_part one = {NULL, entry->data_len + 16};
 
         if (dw_outbox_is_close(outbox, indexes[i]))
             break;
         if (slot >= 0) {
-            rc = pack_entry(outbox, entry, slot, &one, err);
+            rc = pack_entry(outbox, entry, slot, &one);
             if (rc != DW_OK)
                 return rc;
         }
@@ -255,12 +245,20 @@ static int pack_whole(struct dw_outbox *outbox, const struct dw_packer *packer, 
         return DW_NOMEM;
     for (i = 0; i < taken; i++) {
         struct entry *entry = &outbox->entries[indexes[i]];
-        const struct dw_value *event = entry->broken ? NULL : event_value(outbox, entry, packer, &rc);
+        const struct dw_value *parts[2] = {dw_keyword(outbox->arena, entry->event), NULL};
 
+        if (entry->broken)
+            continue;
+        rc = entry_data(outbox, entry, packer, &parts[1], err);
         if (rc == DW_NOMEM)
             return rc;
-        if (event != NULL)
-            items[count++] = event;
+        if (rc != DW_OK) {
+            give_up(outbox, entry, packer, err, rc);
+            continue;
+        }
+        items[count] = dw_seq(outbox->arena, DW_T_VECTOR, parts, parts[1] != NULL ? 2 : 1);
+        if (items[count++] == NULL)
+            return DW_NOMEM;
     }
     *events = count;
     if (count == 0)
@@ -282,14 +280,14 @@ static int pack_message(struct dw_outbox *outbox, const struct dw_packer *packer
                         const uint32_t *indexes, size_t count, struct dw_err *err)
 {
     int slot = packer->joinable ? packer_slot(outbox, packer) : -1, rc;
-    struct dw_packed *events = reallocarray(NULL, count + 1, sizeof *events);
+    struct dw_part *events = reallocarray(NULL, count + 1, sizeof *events);
 
     if (events == NULL)
         return DW_NOMEM;
     dw_buf_reset(&outbox->message);
-    rc = choose(outbox, slot, indexes, count, events, &outbox->events, &outbox->taken, err);
+    rc = choose(outbox, slot, indexes, count, events, &outbox->events, &outbox->taken);
     if (rc == DW_OK && outbox->events > 0 && slot >= 0)
-        dw_envelope_join(packer, generation, events, outbox->events, &outbox->message);
+        rc = dw_envelope_join(packer, generation, events, outbox->events, &outbox->message, err);
     else if (rc == DW_OK && outbox->taken > 0 && slot < 0)
         rc = pack_whole(outbox, packer, generation, indexes, outbox->taken, &outbox->events, err);
     free(events);
@@ -297,7 +295,7 @@ static int pack_message(struct dw_outbox *outbox, const struct dw_packer *packer
 }
 
 int dw_outbox_pack(struct dw_outbox *outbox, const struct dw_packer *packer, int generation, const uint32_t *indexes,
-                   size_t count, size_t *taken, struct dw_packed *packed, size_t *events, struct dw_err *err)
+                   size_t count, size_t *taken, struct dw_part *packed, size_t *events, struct dw_err *err)
 {
     int rc;
 
@@ -322,6 +320,6 @@ int dw_outbox_pack(struct dw_outbox *outbox, const struct dw_packer *packer, int
     }
     *taken = outbox->taken;
     *events = outbox->events;
-    *packed = (struct dw_packed){outbox->message.data, outbox->message.len};
+    *packed = (struct dw_part){outbox->message.data, outbox->message.len};
     return DW_OK;
 }

@@ -25,7 +25,7 @@ bool dw_outbox_is_close(const struct dw_outbox *outbox, size_t index);
  * data can't be read is left out, counted and logged, and counts as taken.  `*packed` lives until the
  * next call on this outbox and may be "no event left" with len 0.  DW_NOMEM. */
 int dw_outbox_pack(struct dw_outbox *outbox, const struct dw_packer *packer, int generation, const uint32_t *indexes,
-                   size_t count, size_t *taken, struct dw_packed *packed, size_t *events, struct dw_err *err);
+                   size_t count, size_t *taken, struct dw_part *packed, size_t *events, struct dw_err *err);
 
 /* Reads text that an app wrote (`format` json, edn or transit) as a value for clients of `packer`. */
 int dw_data_read(const struct dw_hub *hub, const struct dw_packer *packer, const char *format, const char *data,

@@ -174,7 +174,7 @@ static struct dw_parked *answer_events(struct get *get, int generation)
 {
     struct dw_serving_call *call = get->call;
     struct dw_server *server = call->server;
-    struct dw_packed packed;
+    struct dw_part packed;
     size_t taken = 0, events = 0;
     int64_t upto;
     int rc = dw_outbox_pack(server->outbox, get->packer, generation, get->indexes, get->mail, &taken, &packed, &events,

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "chsk/utf8.h"
 
 #include <string.h>
 #include <strings.h>
@@ -148,7 +149,8 @@ static void refuse_package(struct post *post, int rc)
 
     dw_counter_add(&server->hub->counters.bad_packages, 1);
     /* The app sees the text as it came, where it is text at all; a flood of huge ones is not stored. */
-    if (rc == DW_INVALID && call->client_id != NULL && dw_utf8_valid(post->payload, post->payload_len))
+    if (rc == DW_INVALID && call->client_id != NULL &&
+        dw_utf8_valid(post->payload, post->payload_len) == post->payload_len)
         (void)store_event(post, "chsk/bad-package",
                           dw_text(server->arena, DW_T_STRING, post->payload, post->payload_len), false, &id);
     call->err = reason;

@@ -62,7 +62,8 @@ static void a_form_field_wins_over_the_query(void **unused)
 
 static void bytes_that_are_not_utf8_and_nul_are_refused(void **unused)
 {
-    static const char *const bad[] = {"a=%FF", "a=%C0%80", "a=%ED%A0%80", "a=%F4%90%80%80", "a=%00", "%00=a", "a=%E2%82"};
+    static const char *const bad[] = {"a=%FF", "a=%C0%80", "a=%ED%A0%80", "a=%F4%90%80%80",
+                                      "a=%00", "%00=a",    "a=%E2%82"};
     struct dw_params params;
     size_t i;
 
