@@ -1,0 +1,47 @@
+/* The claims file: one 64-bit word per client in memory shared by all processes, and one counter of
+ * parked polls per worker.
+ *
+ *   0      magic                                8 bytes
+ *   4096   parked polls of worker 0..1023       4 bytes each
+ *   8192   claim word of slot 0, 1, 2 ...       8 bytes each: epoch (20 bits) | answer's end + 1 (44 bits)
+ *
+ * The address space for all slots is reserved at once, so that growing the file moves no word; blocks
+ * are allocated before a word is touched (a full disk must be an error, not a SIGBUS). */
+#ifndef DW_STORE_CLAIMS_H
+#define DW_STORE_CLAIMS_H
+
+#include "base/err.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define DW_WORKERS_MAX 1024
+#define DW_SLOTS_MAX (1u << 20)
+/* Largest push id that fits a claim word. */
+#define DW_CLAIM_UPTO_MAX (((int64_t)1 << 43) - 1)
+
+struct dw_claims {
+    int fd;
+    void *map;
+    _Atomic uint32_t backed; /* slots below this have blocks on disk */
+};
+
+/* Opens or makes the file.  DW_CORRUPT: not ours. */
+int dw_claims_open(struct dw_claims *claims, const char *path, struct dw_err *err);
+void dw_claims_close(struct dw_claims *claims);
+
+/* Makes sure that `slot` has a word; DW_FULL, DW_LIMIT. */
+int dw_claims_back(struct dw_claims *claims, uint32_t slot, struct dw_err *err);
+/* The word; NULL where it has none and none can be made. */
+_Atomic uint64_t *dw_claims_word(struct dw_claims *claims, uint32_t slot);
+_Atomic uint32_t *dw_claims_parked(struct dw_claims *claims, int32_t worker);
+
+/* True when request `a` is newer than `b`, counting modulo 2^20. */
+bool dw_claim_newer(uint32_t a, uint32_t b);
+/* The steps of store.h on one word. */
+void dw_claim_begin(_Atomic uint64_t *word, uint32_t epoch, int64_t upto);
+bool dw_claim_answer(_Atomic uint64_t *word, uint32_t epoch, int64_t upto);
+
+#endif

@@ -1,0 +1,222 @@
+/* The connection table in the state file.  A row is loaded, changed and stored under the write lock, so
+ * of two requests of one client one is first, whichever processes they reach. */
+#include "store/sqlite_priv.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void dw_sqlite_bind_key(sqlite3_stmt *stmt, const char *client_id, const char *uid, int transport)
+{
+    dw_sqlite_text(stmt, 1, client_id);
+    if (uid != NULL)
+        dw_sqlite_text(stmt, 2, uid);
+    else
+        (void)sqlite3_bind_int(stmt, 2, 0);
+    (void)sqlite3_bind_int(stmt, 3, transport);
+}
+
+int dw_sqlite_dirty(struct dw_sqlite *s, const char *uid, struct dw_err *err)
+{
+    sqlite3_stmt *stmt;
+    int rc;
+
+    if (uid == NULL)
+        return DW_OK; /* clients without a uid are nobody's presence */
+    rc = dw_sqlite_stmt(s, DW_SQL_DIRTY_ADD, &stmt, err);
+    if (rc != DW_OK)
+        return rc;
+    dw_sqlite_text(stmt, 1, uid);
+    return dw_sqlite_run(stmt, err);
+}
+
+static void load_client(sqlite3_stmt *stmt, struct dw_client *client)
+{
+    client->slot = (uint32_t)sqlite3_column_int64(stmt, 0);
+    client->epoch = (uint32_t)sqlite3_column_int64(stmt, 1);
+    client->cursor = sqlite3_column_int64(stmt, 2);
+    client->udt = sqlite3_column_int64(stmt, 3);
+    client->seen_ms = sqlite3_column_int64(stmt, 4);
+    client->due_ms = sqlite3_column_int64(stmt, 5);
+    client->generation = (uint8_t)sqlite3_column_int(stmt, 6);
+    client->connected = sqlite3_column_int(stmt, 7) != 0;
+    client->worker = sqlite3_column_int(stmt, 8);
+    (void)snprintf(client->packer, sizeof client->packer, "%s", dw_sqlite_column(stmt, 9));
+}
+
+static int find_client(struct dw_sqlite *s, const struct dw_client_key *key, struct dw_client *client, bool *found,
+                       struct dw_err *err)
+{
+    sqlite3_stmt *stmt;
+    int rc = dw_sqlite_stmt(s, DW_SQL_CLIENT_GET, &stmt, err);
+
+    if (rc != DW_OK)
+        return rc;
+    dw_sqlite_bind_key(stmt, key->client_id, key->uid, key->transport);
+    rc = dw_sqlite_step(stmt, found, err);
+    if (rc != DW_OK || !*found)
+        return rc;
+    load_client(stmt, client);
+    return dw_sqlite_done(stmt, DW_OK);
+}
+
+/* A slot for a new client: a freed one before a fresh one. */
+static int take_slot(struct dw_sqlite *s, uint32_t *slot, struct dw_err *err)
+{
+    sqlite3_stmt *stmt;
+    int64_t taken = 0;
+    int rc = dw_sqlite_stmt(s, DW_SQL_SLOT_TAKE, &stmt, err);
+
+    if (rc == DW_OK)
+        rc = dw_sqlite_int(stmt, 0, &taken, err);
+    if (rc == DW_OK && taken == 0)
+        rc = dw_sqlite_stmt(s, DW_SQL_SLOT_NEXT, &stmt, err);
+    if (rc == DW_OK && taken == 0)
+        rc = dw_sqlite_int(stmt, 0, &taken, err);
+    if (rc != DW_OK)
+        return rc;
+    *slot = (uint32_t)taken;
+    rc = dw_claims_back(&s->claims, *slot, err);
+    if (rc == DW_OK)
+        atomic_store(dw_claims_word(&s->claims, *slot), 0); /* its last owner was gone for retain_ms */
+    return rc;
+}
+
+static int store_client(struct dw_sqlite *s, const struct dw_client_key *key, const struct dw_client *client,
+                        bool found, struct dw_err *err)
+{
+    sqlite3_stmt *stmt;
+    int rc = dw_sqlite_stmt(s, found ? DW_SQL_CLIENT_SET : DW_SQL_CLIENT_ADD, &stmt, err);
+
+    if (rc != DW_OK)
+        return rc;
+    dw_sqlite_bind_key(stmt, key->client_id, key->uid, key->transport);
+    if (!found)
+        (void)sqlite3_bind_int64(stmt, 4, client->slot); /* never changes later */
+    (void)sqlite3_bind_int64(stmt, 5, client->epoch);
+    (void)sqlite3_bind_int64(stmt, 6, client->cursor);
+    (void)sqlite3_bind_int64(stmt, 7, client->udt);
+    (void)sqlite3_bind_int64(stmt, 8, client->seen_ms);
+    (void)sqlite3_bind_int64(stmt, 9, client->due_ms);
+    (void)sqlite3_bind_int(stmt, 10, client->generation);
+    (void)sqlite3_bind_int(stmt, 11, client->connected);
+    (void)sqlite3_bind_int(stmt, 12, client->worker);
+    dw_sqlite_text(stmt, 13, client->packer);
+    return dw_sqlite_run(stmt, err);
+}
+
+static int update_client(struct dw_sqlite *s, const struct dw_client_key *key, dw_client_fn *fn, void *context,
+                         struct dw_err *err)
+{
+    struct dw_client client;
+    bool found = false;
+    bool was_connected;
+    _Atomic uint64_t *word;
+    int rc;
+
+    memset(&client, 0, sizeof client);
+    client.worker = -1;
+    rc = find_client(s, key, &client, &found, err);
+    if (rc == DW_OK && !found)
+        rc = take_slot(s, &client.slot, err);
+    if (rc == DW_OK)
+        rc = dw_claims_back(&s->claims, client.slot, err);
+    if (rc != DW_OK)
+        return rc;
+    word = dw_claims_word(&s->claims, client.slot);
+    was_connected = client.connected;
+    rc = fn(context, &client, found, atomic_load(word));
+    if (rc == DW_OK)
+        rc = store_client(s, key, &client, found, err);
+    if (rc == DW_OK && client.connected != was_connected)
+        rc = dw_sqlite_dirty(s, key->uid, err);
+    return rc;
+}
+
+int dw_sqlite_client_update(struct dw_store *store, const struct dw_client_key *key, dw_client_fn *fn, void *context,
+                            struct dw_err *err)
+{
+    struct dw_sqlite *s = dw_sqlite_of(store);
+    int rc = dw_sqlite_follow(s, err);
+
+    if (rc == DW_OK)
+        rc = dw_sqlite_begin(s, DW_STATE, err);
+    if (rc != DW_OK)
+        return rc;
+    return dw_sqlite_end(s, DW_STATE, update_client(s, key, fn, context, err), err);
+}
+
+int dw_sqlite_client_get(struct dw_store *store, const char *uid, const char *client_id, struct dw_client *client,
+                         struct dw_err *err)
+{
+    sqlite3_stmt *stmt;
+    bool row;
+    int rc = dw_sqlite_stmt(dw_sqlite_of(store), DW_SQL_CLIENT_ANY, &stmt, err);
+
+    if (rc != DW_OK)
+        return rc;
+    dw_sqlite_bind_key(stmt, client_id, uid, 0);
+    rc = dw_sqlite_step(stmt, &row, err);
+    if (rc != DW_OK)
+        return rc;
+    if (!row)
+        return dw_err_set(err, DW_NOTFOUND, "no such client");
+    load_client(stmt, client);
+    return dw_sqlite_done(stmt, DW_OK);
+}
+
+int dw_sqlite_state_is_new(struct dw_store *store, int64_t now_ms, bool *is_new, struct dw_err *err)
+{
+    struct dw_sqlite *s = dw_sqlite_of(store);
+    sqlite3_stmt *stmt;
+    int64_t lost_ms;
+    int rc = dw_sqlite_stmt(s, DW_SQL_STATE_GET, &stmt, err);
+
+    if (rc != DW_OK)
+        return rc;
+    dw_sqlite_text(stmt, 1, "lost_ms");
+    rc = dw_sqlite_int(stmt, 0, &lost_ms, err);
+    *is_new = rc == DW_OK && lost_ms != 0 && now_ms - lost_ms < s->retain_ms;
+    return rc;
+}
+
+static int leave(struct dw_sqlite *s, const struct dw_departed *one, int64_t now_ms, struct dw_err *err)
+{
+    _Atomic uint64_t *word = dw_claims_word(&s->claims, one->slot);
+    sqlite3_stmt *stmt;
+    int rc;
+
+    if (word != NULL && atomic_load(word) != 0 &&
+        dw_claim_newer(dw_claim_epoch(atomic_load(word)), one->epoch & DW_EPOCH_MASK))
+        return DW_OK;
+    rc = dw_sqlite_stmt(s, DW_SQL_CLIENT_LEAVE, &stmt, err);
+    if (rc != DW_OK)
+        return rc;
+    dw_sqlite_bind_key(stmt, one->client_id, one->uid, one->transport);
+    (void)sqlite3_bind_int64(stmt, 4, one->epoch);
+    (void)sqlite3_bind_int64(stmt, 5, now_ms);
+    rc = dw_sqlite_run(stmt, err);
+    if (rc == DW_OK && sqlite3_changes(s->db[DW_STATE]) > 0)
+        rc = dw_sqlite_dirty(s, one->uid, err);
+    return rc;
+}
+
+int dw_sqlite_clients_leave(struct dw_store *store, const struct dw_departed *departed, size_t count, int64_t now_ms,
+                            struct dw_err *err)
+{
+    struct dw_sqlite *s = dw_sqlite_of(store);
+    int rc;
+
+    if (count == 0)
+        return DW_OK;
+    rc = dw_sqlite_begin(s, DW_STATE, err);
+    if (rc != DW_OK)
+        return rc;
+    for (size_t i = 0; rc == DW_OK && i < count; i++)
+        rc = leave(s, &departed[i], now_ms, err);
+    return dw_sqlite_end(s, DW_STATE, rc, err);
+}
+
+_Atomic uint64_t *dw_sqlite_claim(struct dw_store *store, uint32_t slot)
+{
+    return dw_claims_word(&dw_sqlite_of(store)->claims, slot);
+}

@@ -1,0 +1,331 @@
+/* Housekeeping, in small steps: clients that are gone, rows past retention, checkpoints.  A step takes a
+ * write lock only when it has something to do, and holds it for `chunk` rows at most, so that an app's
+ * INSERT never waits for long. */
+#include "store/sqlite_priv.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define RELEASE_MAX 256                        /* clients in one step */
+#define SESSION_KEEP_MS ((int64_t)24 * 3600000) /* expired sessions stay for a day, to be looked at */
+#define WAL_LIMIT ((int64_t)64 << 20)          /* above it, a checkpoint truncates even when busy */
+#define TRUNCATE_BUSY_MS 20                    /* it locks writers out while it waits for readers */
+
+/* ---- clients ---- */
+
+struct gone {
+    char *client_id, *uid; /* uid NULL: none */
+    int transport;
+    uint32_t slot, epoch;
+};
+
+static void free_gone(struct gone *gone, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        free(gone[i].client_id);
+        free(gone[i].uid);
+    }
+}
+
+static bool load_gone(sqlite3_stmt *stmt, struct gone *one)
+{
+    bool has_uid = sqlite3_column_type(stmt, 1) == SQLITE_TEXT;
+
+    one->client_id = strdup(dw_sqlite_column(stmt, 0));
+    one->uid = has_uid ? strdup(dw_sqlite_column(stmt, 1)) : NULL;
+    one->transport = sqlite3_column_int(stmt, 2);
+    one->slot = (uint32_t)sqlite3_column_int64(stmt, 3);
+    one->epoch = (uint32_t)sqlite3_column_int64(stmt, 4);
+    return one->client_id != NULL && (one->uid != NULL || !has_uid);
+}
+
+/* Copies of the first rows of a list, since the rows are changed while it is walked. */
+static int list_gone(struct dw_sqlite *s, enum dw_sql id, int64_t before_ms, size_t max, struct gone *gone,
+                     size_t *count, struct dw_err *err)
+{
+    sqlite3_stmt *stmt;
+    bool row;
+    int rc = dw_sqlite_stmt(s, id, &stmt, err);
+
+    *count = 0;
+    if (rc != DW_OK)
+        return rc;
+    (void)sqlite3_bind_int64(stmt, 1, before_ms);
+    (void)sqlite3_bind_int64(stmt, 2, (sqlite3_int64)max);
+    for (rc = dw_sqlite_step(stmt, &row, err); rc == DW_OK && row; rc = dw_sqlite_step(stmt, &row, err))
+        if (!load_gone(stmt, &gone[(*count)++]))
+            return dw_sqlite_done(stmt, dw_err_set(err, DW_NOMEM, "out of memory"));
+    return rc;
+}
+
+static int run_keyed(struct dw_sqlite *s, enum dw_sql id, const struct gone *one, int64_t ms, struct dw_err *err)
+{
+    sqlite3_stmt *stmt;
+    int rc = dw_sqlite_stmt(s, id, &stmt, err);
+
+    if (rc != DW_OK)
+        return rc;
+    dw_sqlite_bind_key(stmt, one->client_id, one->uid, one->transport);
+    if (id != DW_SQL_CLIENT_DROP) {
+        (void)sqlite3_bind_int64(stmt, 4, one->epoch);
+        (void)sqlite3_bind_int64(stmt, 5, ms);
+    }
+    return dw_sqlite_run(stmt, err);
+}
+
+/* A newer request has claimed already: its row is on the way, so the client is given more time. */
+static bool is_back(struct dw_sqlite *s, const struct gone *one)
+{
+    _Atomic uint64_t *word = dw_claims_word(&s->claims, one->slot);
+    uint64_t value = word != NULL ? atomic_load(word) : 0;
+
+    return value != 0 && dw_claim_newer(dw_claim_epoch(value), one->epoch & DW_EPOCH_MASK);
+}
+
+static int disconnect_one(struct dw_sqlite *s, const struct gone *one, const struct dw_housework *work,
+                          struct dw_err *err)
+{
+    int64_t grace_ms = one->transport == DW_WS ? work->grace_ws_ms : work->grace_ajax_ms;
+    int rc;
+
+    if (is_back(s, one))
+        return run_keyed(s, DW_SQL_CLIENT_DELAY, one, work->now_ms + grace_ms + 1, err);
+    rc = run_keyed(s, DW_SQL_CLIENT_LEAVE, one, work->now_ms, err);
+    return rc == DW_OK ? dw_sqlite_dirty(s, one->uid, err) : rc;
+}
+
+static int forget_one(struct dw_sqlite *s, const struct gone *one, struct dw_err *err)
+{
+    sqlite3_stmt *stmt;
+    int rc = run_keyed(s, DW_SQL_CLIENT_DROP, one, 0, err);
+
+    if (rc == DW_OK)
+        rc = dw_sqlite_stmt(s, DW_SQL_SLOT_FREE, &stmt, err);
+    if (rc != DW_OK)
+        return rc;
+    (void)sqlite3_bind_int64(stmt, 1, one->slot);
+    return dw_sqlite_run(stmt, err);
+}
+
+/* The rows that `list` finds are disconnected (overdue) or deleted (absent). */
+static int release_list(struct dw_sqlite *s, enum dw_sql list, int64_t before_ms, const struct dw_housework *work,
+                        bool *more, struct dw_err *err)
+{
+    struct gone gone[RELEASE_MAX];
+    size_t max = work->chunk > 0 && work->chunk < RELEASE_MAX ? work->chunk : RELEASE_MAX;
+    size_t count;
+    int rc = list_gone(s, list, before_ms, 1, gone, &count, err); /* without the lock: usually nothing */
+
+    free_gone(gone, count);
+    if (rc != DW_OK || count == 0)
+        return rc;
+    rc = dw_sqlite_begin(s, DW_STATE, err);
+    if (rc != DW_OK)
+        return rc;
+    rc = list_gone(s, list, before_ms, max, gone, &count, err);
+    for (size_t i = 0; rc == DW_OK && i < count; i++)
+        rc = list == DW_SQL_CLIENT_OVERDUE ? disconnect_one(s, &gone[i], work, err) : forget_one(s, &gone[i], err);
+    if (count == max)
+        *more = true;
+    free_gone(gone, count);
+    return dw_sqlite_end(s, DW_STATE, rc, err);
+}
+
+/* After a crash of the whole machine the two files may be from slightly different moments. */
+static int audit_once(struct dw_sqlite *s, struct dw_err *err)
+{
+    int rc;
+
+    if (!s->audit)
+        return DW_OK;
+    rc = dw_sqlite_begin(s, DW_STATE, err);
+    if (rc != DW_OK)
+        return rc;
+    rc = dw_sqlite_end(s, DW_STATE, dw_sqlite_presence_audit(s, err), err);
+    if (rc == DW_OK)
+        s->audit = false;
+    return rc;
+}
+
+int dw_sqlite_release(struct dw_store *store, const struct dw_housework *work, bool *more, struct dw_err *err)
+{
+    struct dw_sqlite *s = dw_sqlite_of(store);
+    int rc = audit_once(s, err);
+
+    *more = false;
+    if (rc == DW_OK)
+        rc = dw_sqlite_bury(s, work->now_ms + work->grace_ajax_ms, work->now_ms + work->grace_ws_ms, err);
+    if (rc == DW_OK)
+        rc = release_list(s, DW_SQL_CLIENT_OVERDUE, work->now_ms, work, more, err);
+    if (rc == DW_OK)
+        rc = release_list(s, DW_SQL_CLIENT_ABSENT, work->now_ms - s->retain_ms - 1, work, more, err);
+    return rc;
+}
+
+int dw_sqlite_release_due(struct dw_store *store, int64_t *due_ms, struct dw_err *err)
+{
+    struct dw_sqlite *s = dw_sqlite_of(store);
+    sqlite3_stmt *stmt;
+    int64_t oldest = INT64_MAX;
+    int rc = dw_sqlite_stmt(s, DW_SQL_CLIENT_DUE, &stmt, err);
+
+    *due_ms = INT64_MAX;
+    if (rc == DW_OK)
+        rc = dw_sqlite_int(stmt, INT64_MAX, due_ms, err);
+    if (rc == DW_OK)
+        rc = dw_sqlite_stmt(s, DW_SQL_CLIENT_OLDEST, &stmt, err);
+    if (rc == DW_OK)
+        rc = dw_sqlite_int(stmt, INT64_MAX, &oldest, err);
+    if (rc == DW_OK && oldest < INT64_MAX - s->retain_ms - 1 && oldest + s->retain_ms + 1 < *due_ms)
+        *due_ms = oldest + s->retain_ms + 1;
+    return rc;
+}
+
+/* ---- rows past retention ---- */
+
+/* Highest id of the oldest rows, taken in order of id while they are older than `before_ms`; 0: none. */
+static int old_prefix(struct dw_sqlite *s, enum dw_sql id, int64_t before_ms, size_t chunk, int64_t *upto, bool *more,
+                      struct dw_err *err)
+{
+    sqlite3_stmt *stmt;
+    bool row;
+    size_t count = 0;
+    int rc = dw_sqlite_stmt(s, id, &stmt, err);
+
+    *upto = 0;
+    if (rc != DW_OK)
+        return rc;
+    (void)sqlite3_bind_int64(stmt, 1, (sqlite3_int64)chunk);
+    for (rc = dw_sqlite_step(stmt, &row, err); rc == DW_OK && row; rc = dw_sqlite_step(stmt, &row, err)) {
+        if (sqlite3_column_int64(stmt, 1) >= before_ms)
+            return dw_sqlite_done(stmt, DW_OK);
+        *upto = sqlite3_column_int64(stmt, 0);
+        count++;
+    }
+    if (count == chunk)
+        *more = true;
+    return rc;
+}
+
+static int drop_upto(struct dw_sqlite *s, enum dw_sql id, int64_t upto, struct dw_err *err)
+{
+    sqlite3_stmt *stmt;
+    int rc;
+
+    if (upto == 0)
+        return DW_OK;
+    rc = dw_sqlite_stmt(s, id, &stmt, err);
+    if (rc != DW_OK)
+        return rc;
+    (void)sqlite3_bind_int64(stmt, 1, upto);
+    return dw_sqlite_run(stmt, err);
+}
+
+/* Largest key of a chunk of old rows that are not found by id; 0: none. */
+static int old_key(struct dw_sqlite *s, enum dw_sql id, size_t chunk, int64_t before_ms, int64_t *upto,
+                   struct dw_err *err)
+{
+    sqlite3_stmt *stmt;
+    int rc = dw_sqlite_stmt(s, id, &stmt, err);
+
+    if (rc != DW_OK)
+        return rc;
+    (void)sqlite3_bind_int64(stmt, 1, (sqlite3_int64)chunk);
+    if (id == DW_SQL_OLD_SESSIONS)
+        (void)sqlite3_bind_int64(stmt, 2, before_ms);
+    return dw_sqlite_int(stmt, 0, upto, err);
+}
+
+static int drop_pushes(struct dw_sqlite *s, int64_t upto, struct dw_err *err)
+{
+    int64_t horizon;
+    int rc;
+
+    if (upto == 0)
+        return DW_OK;
+    rc = dw_sqlite_meta(s, "horizon", &horizon, err);
+    if (rc == DW_OK && upto > horizon)
+        rc = dw_sqlite_meta_put(s, "horizon", upto, err);
+    return rc == DW_OK ? drop_upto(s, DW_SQL_DROP_PUSHES, upto, err) : rc;
+}
+
+int dw_sqlite_gc(struct dw_store *store, const struct dw_housework *work, bool *more, struct dw_err *err)
+{
+    struct dw_sqlite *s = dw_sqlite_of(store);
+    size_t chunk = work->chunk > 0 ? work->chunk : 200;
+    int64_t inbox_before = work->now_ms - dw_inbox_retain(s->retain_ms);
+    int64_t pushes = 0;
+    int64_t inbox = 0;
+    int64_t replies = 0;
+    int64_t left = 0;
+    int64_t sessions = 0;
+    int rc;
+
+    /* What to delete is found without a lock: rows with lower ids can't appear, and none gets younger. */
+    *more = false;
+    rc = old_prefix(s, DW_SQL_OLD_PUSHES, work->now_ms - s->retain_ms, chunk, &pushes, more, err);
+    if (rc == DW_OK)
+        rc = old_prefix(s, DW_SQL_OLD_INBOX, inbox_before, chunk, &inbox, more, err);
+    if (rc == DW_OK)
+        rc = old_prefix(s, DW_SQL_OLD_REPLIES, inbox_before, chunk, &replies, more, err);
+    if (rc == DW_OK)
+        rc = old_key(s, DW_SQL_OLD_LEFT, chunk, 0, &left, err);
+    if (rc == DW_OK)
+        rc = old_key(s, DW_SQL_OLD_SESSIONS, chunk, work->now_ms - SESSION_KEEP_MS, &sessions, err);
+    if (rc != DW_OK || (pushes | inbox | replies | left | sessions) == 0)
+        return rc;
+    rc = dw_sqlite_begin(s, DW_QUEUE, err);
+    if (rc != DW_OK)
+        return rc;
+    rc = drop_pushes(s, pushes, err);
+    if (rc == DW_OK)
+        rc = drop_upto(s, DW_SQL_DROP_REPLIES, replies, err);
+    if (rc == DW_OK)
+        rc = drop_upto(s, DW_SQL_DROP_INBOX, inbox, err);
+    if (rc == DW_OK)
+        rc = drop_upto(s, DW_SQL_DROP_LEFT, left, err);
+    if (rc == DW_OK)
+        rc = drop_upto(s, DW_SQL_DROP_SESSIONS, sessions, err);
+    return dw_sqlite_end(s, DW_QUEUE, rc, err);
+}
+
+/* ---- checkpoints ---- */
+
+int64_t dw_sqlite_file_size(const char *path, const char *suffix)
+{
+    char full[4096];
+    struct stat status;
+
+    if (snprintf(full, sizeof full, "%s%s", path, suffix) >= (int)sizeof full || stat(full, &status) != 0)
+        return 0;
+    return (int64_t)status.st_size;
+}
+
+static int checkpoint_one(struct dw_sqlite *s, enum dw_db db, const char *path, bool idle, struct dw_err *err)
+{
+    int64_t wal = dw_sqlite_file_size(path, "-wal");
+    bool truncate = idle || wal > WAL_LIMIT;
+    int busy_ms = s->busy_ms;
+    int rc;
+
+    if (wal == 0 || s->db[db] == NULL)
+        return DW_OK;
+    if (truncate && s->busy_ms > TRUNCATE_BUSY_MS)
+        s->busy_ms = TRUNCATE_BUSY_MS;
+    rc = sqlite3_wal_checkpoint_v2(s->db[db], "main", truncate ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE,
+                                   NULL, NULL);
+    s->busy_ms = busy_ms;
+    if (rc == SQLITE_OK || dw_sqlite_code(rc) == DW_BUSY)
+        return DW_OK; /* readers or writers were quicker: the next step goes on */
+    return dw_sqlite_fail(s->db[db], rc, err);
+}
+
+int dw_sqlite_checkpoint(struct dw_store *store, const struct dw_housework *work, struct dw_err *err)
+{
+    struct dw_sqlite *s = dw_sqlite_of(store);
+    int rc = checkpoint_one(s, DW_QUEUE, s->queue_path, work->idle, err);
+
+    return rc == DW_OK ? checkpoint_one(s, DW_STATE, s->state_path, work->idle, err) : rc;
+}

@@ -1,0 +1,152 @@
+/* What clients sent, and the answers to it.  An app may answer inside a trigger on dw_inbox: then the
+ * reply is committed together with the row, and the client has it in the same request. */
+#include "store/sqlite_priv.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void load_reply(sqlite3_stmt *stmt, struct dw_reply *reply)
+{
+    reply->id = sqlite3_column_int64(stmt, 0);
+    reply->inbox_id = sqlite3_column_int64(stmt, 1);
+    reply->data = dw_sqlite_column(stmt, 2);
+    reply->data_len = reply->data != NULL ? (size_t)sqlite3_column_bytes(stmt, 2) : 0;
+    reply->format = dw_sqlite_column(stmt, 3);
+}
+
+/* Everything that goes wrong while the row is inserted, but for the state of the disk and of locks,
+ * was done by the app's trigger: our own table refuses nothing that we write. */
+static int handler_failed(int rc, struct dw_err *err)
+{
+    char said[sizeof err->text];
+
+    if (rc != DW_INVALID && rc != DW_LIMIT)
+        return rc;
+    if (err == NULL)
+        return DW_HANDLER;
+    memcpy(said, err->text, sizeof said);
+    return dw_err_set(err, DW_HANDLER, "the app's trigger on dw_inbox failed: %.260s", said);
+}
+
+static int insert_row(struct dw_sqlite *s, const struct dw_inbox *row, int64_t *id, struct dw_err *err)
+{
+    sqlite3_stmt *stmt;
+    int rc = dw_sqlite_stmt(s, DW_SQL_INBOX_ADD, &stmt, err);
+
+    if (rc != DW_OK)
+        return handler_failed(rc, err);
+    dw_sqlite_text(stmt, 1, row->uid);
+    dw_sqlite_text(stmt, 2, row->client_id);
+    dw_sqlite_text(stmt, 3, row->event);
+    dw_sqlite_bytes(stmt, 4, row->data, row->data_len);
+    dw_sqlite_text(stmt, 5, row->format);
+    (void)sqlite3_bind_int(stmt, 6, row->wants_reply);
+    (void)sqlite3_bind_int64(stmt, 7, row->received_at);
+    rc = dw_sqlite_run(stmt, err);
+    if (rc != DW_OK)
+        return handler_failed(rc, err);
+    if (sqlite3_changes(s->db[DW_QUEUE]) == 0)
+        return dw_err_set(err, DW_HANDLER, "the app's trigger on dw_inbox dropped the row (RAISE(IGNORE))");
+    *id = sqlite3_last_insert_rowid(s->db[DW_QUEUE]);
+    return DW_OK;
+}
+
+int dw_sqlite_inbox_add(struct dw_store *store, const struct dw_inbox *row, int64_t *id, dw_reply_fn *fn, void *context,
+                        struct dw_err *err)
+{
+    struct dw_sqlite *s = dw_sqlite_of(store);
+    int64_t added = 0;
+    int rc = insert_row(s, row, &added, err); /* one statement: row, handlers and reply commit together */
+
+    if (rc != DW_OK)
+        return rc;
+    if (id != NULL)
+        *id = added;
+    return row->wants_reply && fn != NULL ? dw_sqlite_reply_get(store, added, fn, context, err) : DW_OK;
+}
+
+int dw_sqlite_inbox(struct dw_store *store, int64_t after, size_t max, dw_inbox_fn *fn, void *context,
+                    struct dw_err *err)
+{
+    struct dw_inbox inbox;
+    sqlite3_stmt *stmt;
+    bool row;
+    int rc = dw_sqlite_stmt(dw_sqlite_of(store), DW_SQL_INBOX, &stmt, err);
+
+    if (rc != DW_OK)
+        return rc;
+    (void)sqlite3_bind_int64(stmt, 1, after);
+    (void)sqlite3_bind_int64(stmt, 2, (sqlite3_int64)max);
+    for (rc = dw_sqlite_step(stmt, &row, err); rc == DW_OK && row; rc = dw_sqlite_step(stmt, &row, err)) {
+        inbox.id = sqlite3_column_int64(stmt, 0);
+        inbox.uid = dw_sqlite_column(stmt, 1);
+        inbox.client_id = dw_sqlite_column(stmt, 2);
+        inbox.event = dw_sqlite_column(stmt, 3);
+        inbox.data = dw_sqlite_column(stmt, 4);
+        inbox.data_len = inbox.data != NULL ? (size_t)sqlite3_column_bytes(stmt, 4) : 0;
+        inbox.format = dw_sqlite_column(stmt, 5);
+        inbox.wants_reply = sqlite3_column_int(stmt, 6) != 0;
+        inbox.received_at = sqlite3_column_int64(stmt, 7);
+        rc = fn(context, &inbox);
+        if (rc != DW_OK)
+            return dw_sqlite_done(stmt, rc);
+    }
+    return rc;
+}
+
+int dw_sqlite_reply(struct dw_store *store, int64_t inbox_id, const char *data, size_t data_len, const char *format,
+                    struct dw_err *err)
+{
+    sqlite3_stmt *stmt;
+    int rc = dw_sqlite_stmt(dw_sqlite_of(store), DW_SQL_REPLY_ADD, &stmt, err);
+
+    if (rc != DW_OK)
+        return rc;
+    (void)sqlite3_bind_int64(stmt, 1, inbox_id);
+    dw_sqlite_bytes(stmt, 2, data, data_len);
+    dw_sqlite_text(stmt, 3, format != NULL ? format : "json");
+    return dw_sqlite_run(stmt, err);
+}
+
+int dw_sqlite_reply_end(struct dw_store *store, int64_t *end, struct dw_err *err)
+{
+    return dw_sqlite_sequence(dw_sqlite_of(store), "dw_reply", end, err);
+}
+
+int dw_sqlite_replies(struct dw_store *store, int64_t after, size_t max, dw_reply_fn *fn, void *context,
+                      struct dw_err *err)
+{
+    struct dw_reply reply;
+    sqlite3_stmt *stmt;
+    bool row;
+    int rc = dw_sqlite_stmt(dw_sqlite_of(store), DW_SQL_REPLIES, &stmt, err);
+
+    if (rc != DW_OK)
+        return rc;
+    (void)sqlite3_bind_int64(stmt, 1, after);
+    (void)sqlite3_bind_int64(stmt, 2, (sqlite3_int64)max);
+    for (rc = dw_sqlite_step(stmt, &row, err); rc == DW_OK && row; rc = dw_sqlite_step(stmt, &row, err)) {
+        load_reply(stmt, &reply);
+        rc = fn(context, &reply);
+        if (rc != DW_OK)
+            return dw_sqlite_done(stmt, rc);
+    }
+    return rc;
+}
+
+int dw_sqlite_reply_get(struct dw_store *store, int64_t inbox_id, dw_reply_fn *fn, void *context, struct dw_err *err)
+{
+    struct dw_reply reply;
+    sqlite3_stmt *stmt;
+    bool row;
+    int rc = dw_sqlite_stmt(dw_sqlite_of(store), DW_SQL_REPLY_GET, &stmt, err);
+
+    if (rc != DW_OK)
+        return rc;
+    (void)sqlite3_bind_int64(stmt, 1, inbox_id);
+    rc = dw_sqlite_step(stmt, &row, err);
+    if (rc != DW_OK || !row)
+        return rc;
+    load_reply(stmt, &reply);
+    return dw_sqlite_done(stmt, fn(context, &reply));
+}

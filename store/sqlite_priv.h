@@ -1,0 +1,160 @@
+/* Private to store/sqlite*.c: the backend's state and the helpers that its files share.  The only header
+ * that includes sqlite3.h. */
+#ifndef DW_STORE_SQLITE_PRIV_H
+#define DW_STORE_SQLITE_PRIV_H
+
+#include "base/clock.h"
+#include "store/claims.h"
+#include "store/locks.h"
+#include "store/migrate.h"
+#include "store/netfs.h"
+#include "store/ops.h"
+#include "store/sqlite_sql.h"
+#include "store/store.h"
+
+#include <sqlite3.h>
+#include <sys/types.h>
+
+enum dw_db { DW_QUEUE, DW_STATE, DW_DBS };
+
+struct dw_sqlite {
+    struct dw_store base;
+    char *queue_path, *state_dir, *state_path, *session_sql;
+    int64_t retain_ms;
+    int busy_ms;            /* budget of the busy handler */
+    int64_t busy_since_us;  /* when the wait under way began */
+    bool create;
+    sqlite3 *db[DW_DBS];    /* NULL: could not be opened again after the file was replaced */
+    sqlite3_stmt *stmt[DW_SQL_COUNT_OF];
+    sqlite3_stmt *session_stmt;
+    dev_t queue_dev; /* the queue file that is open, to notice that another took its place */
+    ino_t queue_ino;
+    uint32_t version_bias; /* keeps dw_store_version changing over a replaced file */
+    struct dw_claims claims;
+    int lock_fd;
+    int32_t worker; /* -1: not joined */
+    bool housekeeper;
+    bool audit; /* presence is to be compared once, a power cut may have split the two files */
+};
+
+static inline struct dw_sqlite *dw_sqlite_of(struct dw_store *store)
+{
+    return (struct dw_sqlite *)store;
+}
+
+/* ---- sqlite_stmt.c: statements, errors, transactions ---- */
+
+/* Our code for an SQLite result code. */
+int dw_sqlite_code(int rc);
+/* Records what the connection reports; returns our code for `rc`. */
+int dw_sqlite_fail(sqlite3 *db, int rc, struct dw_err *err);
+/* The statement, reset and without bindings. */
+int dw_sqlite_stmt(struct dw_sqlite *s, enum dw_sql id, sqlite3_stmt **stmt, struct dw_err *err);
+/* Steps once: *row tells whether there is one.  Resets the statement at its end and on failure. */
+int dw_sqlite_step(sqlite3_stmt *stmt, bool *row, struct dw_err *err);
+/* Steps a statement that gives no rows, and resets it. */
+int dw_sqlite_run(sqlite3_stmt *stmt, struct dw_err *err);
+/* Resets it and passes `rc` on: for leaving a loop over rows early. */
+int dw_sqlite_done(sqlite3_stmt *stmt, int rc);
+/* Runs a statement without parameters or rows. */
+int dw_sqlite_exec(struct dw_sqlite *s, enum dw_sql id, struct dw_err *err);
+/* First column of the first row of an unbound or bound statement; `none` where there is no row or it is NULL. */
+int dw_sqlite_int(sqlite3_stmt *stmt, int64_t none, int64_t *value, struct dw_err *err);
+/* Binds a string that outlives the statement's run; NULL = SQL NULL. */
+void dw_sqlite_text(sqlite3_stmt *stmt, int index, const char *text);
+void dw_sqlite_bytes(sqlite3_stmt *stmt, int index, const char *text, size_t len);
+const char *dw_sqlite_column(sqlite3_stmt *stmt, int column);
+void dw_sqlite_finalize(struct dw_sqlite *s, enum dw_db db);
+
+int dw_sqlite_begin(struct dw_sqlite *s, enum dw_db db, struct dw_err *err);
+/* Commits when rc is DW_OK (and rolls back if that fails), else rolls back; returns the outcome. */
+int dw_sqlite_end(struct dw_sqlite *s, enum dw_db db, int rc, struct dw_err *err);
+
+/* ---- sqlite_open.c ---- */
+
+/* Opens one file with our settings; `busy` waits in its handler. */
+int dw_sqlite_connect(const char *path, struct dw_sqlite *busy, sqlite3 **db, struct dw_err *err);
+/* Notices that another file took the queue's place, and moves over to it.  Not inside a transaction. */
+int dw_sqlite_follow(struct dw_sqlite *s, struct dw_err *err);
+
+/* ---- sqlite_migrate.c ---- */
+
+int dw_sqlite_migrate(sqlite3 *db, enum dw_schema schema, const struct dw_migration *list, size_t count, bool create,
+                      const char *path, struct dw_err *err);
+
+/* ---- the operations, by topic ---- */
+
+/* sqlite_queue.c */
+int dw_sqlite_sequence(struct dw_sqlite *s, const char *table, int64_t *value, struct dw_err *err);
+int dw_sqlite_meta(struct dw_sqlite *s, const char *key, int64_t *value, struct dw_err *err);
+int dw_sqlite_meta_put(struct dw_sqlite *s, const char *key, int64_t value, struct dw_err *err);
+int dw_sqlite_store_end(struct dw_store *store, int64_t *end, struct dw_err *err);
+int dw_sqlite_pushes(struct dw_store *store, int64_t after, size_t max, dw_push_fn *fn, void *context,
+                     struct dw_err *err);
+int dw_sqlite_mailbox(struct dw_store *store, const char *uid, const char *client_id, int64_t after, size_t max,
+                      dw_push_fn *fn, void *context, int64_t *checked, struct dw_err *err);
+int dw_sqlite_members(struct dw_store *store, const char *room, int64_t id, dw_uid_fn *fn, void *context,
+                      struct dw_err *err);
+int dw_sqlite_horizon(struct dw_store *store, int64_t *horizon, struct dw_err *err);
+int dw_sqlite_push(struct dw_store *store, const struct dw_push *push, int64_t *id, struct dw_err *err);
+int dw_sqlite_version(struct dw_store *store, uint32_t *version, struct dw_err *err);
+
+/* sqlite_inbox.c */
+int dw_sqlite_inbox_add(struct dw_store *store, const struct dw_inbox *row, int64_t *id, dw_reply_fn *fn, void *context,
+                        struct dw_err *err);
+int dw_sqlite_inbox(struct dw_store *store, int64_t after, size_t max, dw_inbox_fn *fn, void *context,
+                    struct dw_err *err);
+int dw_sqlite_reply(struct dw_store *store, int64_t inbox_id, const char *data, size_t data_len, const char *format,
+                    struct dw_err *err);
+int dw_sqlite_reply_end(struct dw_store *store, int64_t *end, struct dw_err *err);
+int dw_sqlite_replies(struct dw_store *store, int64_t after, size_t max, dw_reply_fn *fn, void *context,
+                      struct dw_err *err);
+int dw_sqlite_reply_get(struct dw_store *store, int64_t inbox_id, dw_reply_fn *fn, void *context, struct dw_err *err);
+
+/* sqlite_session.c */
+int dw_sqlite_session(struct dw_store *store, const char *sid, int64_t now_ms, struct dw_session *session,
+                      struct dw_err *err);
+int dw_sqlite_session_put(struct dw_store *store, const char *sid, const char *uid, const char *csrf_token,
+                          const char *handshake_data, int64_t expires_at, struct dw_err *err);
+int dw_sqlite_member_add(struct dw_store *store, const char *room, const char *uid, struct dw_err *err);
+int dw_sqlite_member_remove(struct dw_store *store, const char *room, const char *uid, struct dw_err *err);
+
+/* sqlite_presence.c */
+int dw_sqlite_online(struct dw_store *store, dw_online_fn *fn, void *context, struct dw_err *err);
+int dw_sqlite_presence_sync(struct dw_store *store, int64_t now_ms, bool *more, struct dw_err *err);
+/* Marks every uid that is in dw_online or has a connected client; inside a state transaction. */
+int dw_sqlite_presence_audit(struct dw_sqlite *s, struct dw_err *err);
+
+/* sqlite_client.c */
+/* Key of a row as SQL sees it: uid is text or the integer 0. */
+void dw_sqlite_bind_key(sqlite3_stmt *stmt, const char *client_id, const char *uid, int transport);
+int dw_sqlite_dirty(struct dw_sqlite *s, const char *uid, struct dw_err *err);
+int dw_sqlite_client_update(struct dw_store *store, const struct dw_client_key *key, dw_client_fn *fn, void *context,
+                            struct dw_err *err);
+int dw_sqlite_client_get(struct dw_store *store, const char *uid, const char *client_id, struct dw_client *client,
+                         struct dw_err *err);
+int dw_sqlite_state_is_new(struct dw_store *store, int64_t now_ms, bool *is_new, struct dw_err *err);
+int dw_sqlite_clients_leave(struct dw_store *store, const struct dw_departed *departed, size_t count, int64_t now_ms,
+                            struct dw_err *err);
+_Atomic uint64_t *dw_sqlite_claim(struct dw_store *store, uint32_t slot);
+
+/* sqlite_worker.c */
+int dw_sqlite_worker_join(struct dw_store *store, int32_t *worker, struct dw_err *err);
+void dw_sqlite_worker_parked(struct dw_store *store, int32_t worker, uint32_t parked);
+int dw_sqlite_workers(struct dw_store *store, dw_worker_fn *fn, void *context, struct dw_err *err);
+int dw_sqlite_holders(struct dw_store *store, int32_t except, uint32_t *holders, struct dw_err *err);
+bool dw_sqlite_housekeeper(struct dw_store *store);
+/* Gives the clients of workers that are gone their grace period. */
+int dw_sqlite_bury(struct dw_sqlite *s, int64_t due_ajax_ms, int64_t due_ws_ms, struct dw_err *err);
+int dw_sqlite_count(struct dw_store *store, const char *name, int64_t add, struct dw_err *err);
+int dw_sqlite_counters(struct dw_store *store, dw_counter_fn *fn, void *context, struct dw_err *err);
+int dw_sqlite_figures(struct dw_store *store, struct dw_store_figures *figures, struct dw_err *err);
+
+/* sqlite_house.c */
+int dw_sqlite_release(struct dw_store *store, const struct dw_housework *work, bool *more, struct dw_err *err);
+int dw_sqlite_release_due(struct dw_store *store, int64_t *due_ms, struct dw_err *err);
+int dw_sqlite_gc(struct dw_store *store, const struct dw_housework *work, bool *more, struct dw_err *err);
+int dw_sqlite_checkpoint(struct dw_store *store, const struct dw_housework *work, struct dw_err *err);
+int64_t dw_sqlite_file_size(const char *path, const char *suffix);
+
+#endif

@@ -1,0 +1,130 @@
+/* Private to store/sqlite*.c: every prepared statement, one line per statement: name, file, text.
+ * They are prepared when first used and kept until the store is closed. */
+#ifndef DW_STORE_SQLITE_SQL_H
+#define DW_STORE_SQLITE_SQL_H
+
+#define DW_TEXT_PUSH_COLUMNS "p.id, p.uid, p.client_id, p.room, p.event, p.data, p.format"
+#define DW_TEXT_CLIENT_COLUMNS                                                                                          \
+    "slot, epoch, cursor, udt, seen_ms, due_ms, generation, connected, worker, packer, transport"
+
+/* A mailbox is the merge of five short index ranges.  Each part is cut to ?4 rows by itself, so that a
+ * client far behind costs no more than its answer. */
+#define DW_TEXT_MAILBOX                                                                                                 \
+    "SELECT " DW_TEXT_PUSH_COLUMNS " FROM ("                                                                            \
+    " SELECT * FROM (SELECT id FROM dw_push WHERE uid = ?1 AND id > ?3 ORDER BY id LIMIT ?4)"                          \
+    " UNION ALL SELECT * FROM (SELECT id FROM dw_push WHERE client_id = ?2 AND id > ?3 ORDER BY id LIMIT ?4)"          \
+    " UNION ALL SELECT * FROM (SELECT id FROM dw_push WHERE room = '*' AND id > ?3 ORDER BY id LIMIT ?4)"              \
+    " UNION ALL SELECT * FROM (SELECT r.id FROM dw_member m CROSS JOIN dw_push r"                                      \
+    "   ON r.room = m.room AND r.id > max(m.since_id, ?3) WHERE m.uid = ?1 ORDER BY r.id LIMIT ?4)"                    \
+    " UNION ALL SELECT * FROM (SELECT r.id FROM dw_member_left m CROSS JOIN dw_push r"                                 \
+    "   ON r.room = m.room AND r.id > max(m.since_id, ?3) AND r.id <= m.until_id"                                      \
+    "   WHERE m.uid = ?1 AND m.until_id > ?3 ORDER BY r.id LIMIT ?4)"                                                  \
+    " ORDER BY 1 LIMIT ?4) AS found CROSS JOIN dw_push p ON p.id = found.id ORDER BY found.id"
+
+/* clang-format off */
+#define DW_SQL_STATEMENTS(X)                                                                                           \
+    X(QUEUE_BEGIN, DW_QUEUE, "BEGIN IMMEDIATE")                                                                        \
+    X(QUEUE_BEGIN_READ, DW_QUEUE, "BEGIN")                                                                             \
+    X(QUEUE_COMMIT, DW_QUEUE, "COMMIT")                                                                                \
+    X(QUEUE_VERSION, DW_QUEUE, "PRAGMA data_version")                                                                  \
+    X(META_GET, DW_QUEUE, "SELECT value FROM dw_meta WHERE key = ?1")                                                  \
+    X(META_PUT, DW_QUEUE, "INSERT INTO dw_meta (key, value) VALUES (?1, ?2)"                                           \
+                          " ON CONFLICT (key) DO UPDATE SET value = excluded.value")                                   \
+    X(SEQUENCE, DW_QUEUE, "SELECT seq FROM sqlite_sequence WHERE name = ?1")                                           \
+    X(PUSHES, DW_QUEUE, "SELECT " DW_TEXT_PUSH_COLUMNS " FROM dw_push p WHERE id > ?1 ORDER BY id LIMIT ?2")            \
+    X(MAILBOX, DW_QUEUE, DW_TEXT_MAILBOX)                                                                               \
+    X(MEMBERS, DW_QUEUE, "SELECT uid FROM dw_member WHERE room = ?1 AND since_id < ?2 UNION"                           \
+                         " SELECT uid FROM dw_member_left WHERE room = ?1 AND since_id < ?2 AND until_id >= ?2")       \
+    X(PUSH, DW_QUEUE, "INSERT INTO dw_push (uid, client_id, room, event, data, format)"                                \
+                      " VALUES (?1, ?2, ?3, ?4, ?5, ?6)")                                                              \
+    X(INBOX_ADD, DW_QUEUE, "INSERT INTO dw_inbox (uid, client_id, event, data, format, wants_reply, received_at)"      \
+                           " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")                                                     \
+    X(INBOX_EVENT, DW_QUEUE, "INSERT INTO dw_inbox (uid, event, data, received_at) VALUES (?1, ?2, json_quote(?1), ?3)")\
+    X(INBOX, DW_QUEUE, "SELECT id, uid, client_id, event, data, format, wants_reply, received_at"                      \
+                       " FROM dw_inbox WHERE id > ?1 ORDER BY id LIMIT ?2")                                            \
+    X(REPLY_ADD, DW_QUEUE, "INSERT INTO dw_reply (inbox_id, data, format) VALUES (?1, ?2, ?3)")                        \
+    X(REPLIES, DW_QUEUE, "SELECT id, inbox_id, data, format FROM dw_reply WHERE id > ?1 ORDER BY id LIMIT ?2")         \
+    X(REPLY_GET, DW_QUEUE, "SELECT id, inbox_id, data, format FROM dw_reply WHERE inbox_id = ?1 LIMIT 1")              \
+    X(SESSION_PUT, DW_QUEUE, "INSERT OR REPLACE INTO dw_session (sid, uid, csrf_token, handshake_data, expires_at)"    \
+                             " VALUES (?1, ?2, ?3, ?4, ?5)")                                                           \
+    X(MEMBER_ADD, DW_QUEUE, "INSERT INTO dw_member (room, uid) VALUES (?1, ?2)")                                       \
+    X(MEMBER_REMOVE, DW_QUEUE, "DELETE FROM dw_member WHERE room = ?1 AND uid = ?2")                                   \
+    X(ONLINE, DW_QUEUE, "SELECT uid, ws, ajax, since FROM dw_online ORDER BY uid")                                     \
+    X(ONLINE_GET, DW_QUEUE, "SELECT ws, ajax FROM dw_online WHERE uid = ?1")                                           \
+    X(ONLINE_ADD, DW_QUEUE, "INSERT INTO dw_online (uid, ws, ajax, since) VALUES (?1, ?2, ?3, ?4)")                    \
+    X(ONLINE_SET, DW_QUEUE, "UPDATE dw_online SET ws = ?2, ajax = ?3 WHERE uid = ?1")                                  \
+    X(ONLINE_REMOVE, DW_QUEUE, "DELETE FROM dw_online WHERE uid = ?1")                                                 \
+    X(OLD_PUSHES, DW_QUEUE, "SELECT id, created_at FROM dw_push ORDER BY id LIMIT ?1")                                 \
+    X(OLD_INBOX, DW_QUEUE, "SELECT id, received_at FROM dw_inbox ORDER BY id LIMIT ?1")                                \
+    X(OLD_REPLIES, DW_QUEUE, "SELECT id, created_at FROM dw_reply ORDER BY id LIMIT ?1")                               \
+    X(OLD_LEFT, DW_QUEUE, "SELECT max(until_id) FROM (SELECT until_id FROM dw_member_left WHERE until_id <"            \
+                          " coalesce((SELECT min(id) FROM dw_push), (SELECT seq + 1 FROM sqlite_sequence"              \
+                          " WHERE name = 'dw_push')) ORDER BY until_id LIMIT ?1)")                                     \
+    X(OLD_SESSIONS, DW_QUEUE, "SELECT max(expires_at) FROM (SELECT expires_at FROM dw_session"                         \
+                              " WHERE expires_at IS NOT NULL AND expires_at < ?2 ORDER BY expires_at LIMIT ?1)")       \
+    X(DROP_PUSHES, DW_QUEUE, "DELETE FROM dw_push WHERE id <= ?1")                                                     \
+    X(DROP_INBOX, DW_QUEUE, "DELETE FROM dw_inbox WHERE id <= ?1")                                                     \
+    X(DROP_REPLIES, DW_QUEUE, "DELETE FROM dw_reply WHERE id <= ?1")                                                   \
+    X(DROP_LEFT, DW_QUEUE, "DELETE FROM dw_member_left WHERE until_id <= ?1")                                          \
+    X(DROP_SESSIONS, DW_QUEUE, "DELETE FROM dw_session WHERE expires_at <= ?1")                                        \
+    X(STATE_BEGIN, DW_STATE, "BEGIN IMMEDIATE")                                                                        \
+    X(STATE_COMMIT, DW_STATE, "COMMIT")                                                                                \
+    X(STATE_GET, DW_STATE, "SELECT value FROM meta WHERE key = ?1")                                                    \
+    X(STATE_PUT, DW_STATE, "UPDATE meta SET value = ?2 WHERE key = ?1")                                                \
+    X(CLIENT_GET, DW_STATE, "SELECT " DW_TEXT_CLIENT_COLUMNS " FROM client"                                             \
+                            " WHERE client_id = ?1 AND uid = ?2 AND transport = ?3")                                   \
+    X(CLIENT_ANY, DW_STATE, "SELECT " DW_TEXT_CLIENT_COLUMNS " FROM client"                                             \
+                            " WHERE client_id = ?1 AND uid = ?2 ORDER BY transport LIMIT 1")                           \
+    X(CLIENT_ADD, DW_STATE, "INSERT INTO client (client_id, uid, transport, slot, epoch, cursor, udt, seen_ms,"        \
+                            " due_ms, generation, connected, worker, packer)"                                          \
+                            " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)")                        \
+    X(CLIENT_SET, DW_STATE, "UPDATE client SET epoch = ?5, cursor = ?6, udt = ?7, seen_ms = ?8, due_ms = ?9,"          \
+                            " generation = ?10, connected = ?11, worker = ?12, packer = ?13"                           \
+                            " WHERE client_id = ?1 AND uid = ?2 AND transport = ?3")                                   \
+    X(CLIENT_LEAVE, DW_STATE, "UPDATE client SET connected = 0, worker = -1, seen_ms = max(seen_ms, ?5)"               \
+                              " WHERE client_id = ?1 AND uid = ?2 AND transport = ?3 AND epoch = ?4 AND connected = 1")\
+    X(CLIENT_DELAY, DW_STATE, "UPDATE client SET due_ms = ?5"                                                          \
+                              " WHERE client_id = ?1 AND uid = ?2 AND transport = ?3 AND epoch = ?4")                  \
+    X(CLIENT_DROP, DW_STATE, "DELETE FROM client WHERE client_id = ?1 AND uid = ?2 AND transport = ?3"                 \
+                             " AND connected = 0")                                                                     \
+    X(CLIENT_ORPHAN, DW_STATE, "UPDATE client SET due_ms = CASE WHEN connected = 0 THEN due_ms"                        \
+                               " WHEN transport = 0 THEN ?2 ELSE ?3 END, worker = -1 WHERE worker = ?1")               \
+    X(CLIENT_OVERDUE, DW_STATE, "SELECT client_id, uid, transport, slot, epoch FROM client"                            \
+                                " WHERE connected = 1 AND due_ms <= ?1 ORDER BY due_ms LIMIT ?2")                      \
+    X(CLIENT_ABSENT, DW_STATE, "SELECT client_id, uid, transport, slot, epoch FROM client"                             \
+                               " WHERE connected = 0 AND seen_ms <= ?1 ORDER BY seen_ms LIMIT ?2")                     \
+    X(CLIENT_DUE, DW_STATE, "SELECT min(due_ms) FROM client WHERE connected = 1")                                      \
+    X(CLIENT_OLDEST, DW_STATE, "SELECT min(seen_ms) FROM client WHERE connected = 0")                                  \
+    X(CLIENT_FREE_ALL, DW_STATE, "INSERT OR IGNORE INTO free_slot (slot) SELECT slot FROM client")                     \
+    X(CLIENT_DROP_ALL, DW_STATE, "DELETE FROM client")                                                                 \
+    X(SLOT_TAKE, DW_STATE, "DELETE FROM free_slot WHERE slot = (SELECT min(slot) FROM free_slot) RETURNING slot")      \
+    X(SLOT_NEXT, DW_STATE, "UPDATE meta SET value = value + 1 WHERE key = 'next_slot' RETURNING value - 1")            \
+    X(SLOT_FREE, DW_STATE, "INSERT OR IGNORE INTO free_slot (slot) VALUES (?1)")                                       \
+    X(DIRTY_ADD, DW_STATE, "INSERT OR REPLACE INTO dirty (uid) VALUES (?1)")                                           \
+    X(DIRTY_ADD_PRESENT, DW_STATE, "INSERT OR REPLACE INTO dirty (uid)"                                                \
+                                   " SELECT DISTINCT uid FROM client WHERE connected = 1 AND uid <> 0")                \
+    X(DIRTY_LIST, DW_STATE, "SELECT generation, uid FROM dirty ORDER BY generation LIMIT ?1")                          \
+    X(DIRTY_CLEAR, DW_STATE, "DELETE FROM dirty WHERE generation = ?1")                                                \
+    X(PRESENT, DW_STATE, "SELECT coalesce(sum(transport = 1), 0), coalesce(sum(transport = 0), 0)"                     \
+                         " FROM client WHERE connected = 1 AND uid = ?1")                                              \
+    X(WORKERS, DW_STATE, "SELECT worker, pid, started_ms FROM worker ORDER BY worker")                                 \
+    X(WORKER_ADD, DW_STATE, "INSERT OR REPLACE INTO worker (worker, pid, started_ms) VALUES (?1, ?2, ?3)")             \
+    X(WORKER_DROP, DW_STATE, "DELETE FROM worker WHERE worker = ?1")                                                   \
+    X(COUNT, DW_STATE, "INSERT INTO counter (name, value) VALUES (?1, ?2)"                                             \
+                       " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value")                             \
+    X(COUNTERS, DW_STATE, "SELECT name, value FROM counter ORDER BY name")                                             \
+    X(FIGURES_QUEUE, DW_QUEUE, "SELECT (SELECT count(*) FROM dw_push), (SELECT count(*) FROM dw_inbox),"               \
+                               " (SELECT count(*) FROM dw_reply), (SELECT count(*) FROM dw_online),"                   \
+                               " (SELECT count(*) FROM dw_session)")                                                   \
+    X(FIGURES_STATE, DW_STATE, "SELECT (SELECT count(*) FROM client),"                                                 \
+                               " (SELECT count(*) FROM client WHERE connected = 1)")
+/* clang-format on */
+
+enum dw_sql {
+#define DW_SQL_ENUM(id, db, text) DW_SQL_##id,
+    DW_SQL_STATEMENTS(DW_SQL_ENUM)
+#undef DW_SQL_ENUM
+        DW_SQL_COUNT_OF
+};
+
+#endif
