@@ -1,0 +1,599 @@
+/* The doorbell by itself: file events are real, the store is a double whose data_version the test
+ * sets, so that "the commit becomes visible 20 ms after its last event" can be said exactly.
+ * Real SQLite, processes and SIGKILL: tests/integration/wake.c. */
+#include "store/wake.h"
+#include "base/clock.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- the double ---- */
+
+struct dw_store {
+    const char *path, *dir;
+};
+
+static uint32_t version; /* what every double answers */
+static int answer;       /* and the code it returns */
+
+int dw_store_version(struct dw_store *store, uint32_t *out, struct dw_err *err)
+{
+    (void)store;
+    (void)err;
+    *out = version;
+    return answer;
+}
+
+const char *dw_store_queue_path(const struct dw_store *store)
+{
+    return store->path;
+}
+
+const char *dw_store_state_dir(const struct dw_store *store)
+{
+    return store->dir;
+}
+
+/* ---- the world: a folder with a database, its -wal, another file, and the state folder ---- */
+
+#define SLACK_US 30000 /* what a loaded machine may add */
+
+struct world {
+    char root[64], db[96], wal[96], journal[96], other[96], dir[96], bell[128];
+    struct dw_store store;
+};
+
+static void touch(const char *path)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
+
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, "x", 1), 1);
+    assert_int_equal(close(fd), 0);
+}
+
+static int set_up(void **state)
+{
+    struct world *world = calloc(1, sizeof *world);
+
+    if (world == NULL)
+        return -1;
+    version = 1;
+    answer = DW_OK;
+    strcpy(world->root, "/tmp/dw-wake-XXXXXX");
+    if (mkdtemp(world->root) == NULL)
+        return -1;
+    (void)snprintf(world->db, sizeof world->db, "%s/q.db", world->root);
+    (void)snprintf(world->wal, sizeof world->wal, "%s/q.db-wal", world->root);
+    (void)snprintf(world->journal, sizeof world->journal, "%s/q.db-journal", world->root);
+    (void)snprintf(world->other, sizeof world->other, "%s/q.db-other", world->root);
+    (void)snprintf(world->dir, sizeof world->dir, "%s/q.db-dw", world->root);
+    (void)snprintf(world->bell, sizeof world->bell, "%s/wake.bell", world->dir);
+    touch(world->db);
+    touch(world->wal);
+    world->store = (struct dw_store){world->db, world->dir};
+    *state = world;
+    return mkdir(world->dir, 0700);
+}
+
+static int tear_down(void **state)
+{
+    struct world *world = *state;
+    char command[96];
+
+    (void)snprintf(command, sizeof command, "rm -rf %s", world->root);
+    free(world);
+    return system(command); /* NOLINT(cert-env33-c): a fixed path of our own */
+}
+
+static struct dw_wake *open_bell(struct world *world, enum dw_wake_mode mode)
+{
+    struct dw_wake *wake = NULL;
+
+    assert_int_equal(dw_wake_open(&world->store, mode, &wake, NULL), DW_OK);
+    return wake;
+}
+
+static bool ready(struct dw_wake *wake, int64_t us)
+{
+    struct pollfd fd = {.fd = dw_wake_fd(wake), .events = POLLIN};
+
+    return poll(&fd, 1, (int)(us / 1000)) == 1;
+}
+
+/* Runs the doorbell's loop for so long, or until it reports a change; returns whether it did. */
+static bool wait_change(struct dw_wake *wake, int64_t us)
+{
+    int64_t end = dw_clock_mono_us() + us, left;
+
+    while ((left = end - dw_clock_mono_us()) > 0) {
+        if (ready(wake, left) && dw_wake_check(wake))
+            return true;
+    }
+    return false;
+}
+
+/* Opens, takes the first report and lets the first row of re-checks run out. */
+static struct dw_wake *open_settled(struct world *world, enum dw_wake_mode mode)
+{
+    struct dw_wake *wake = open_bell(world, mode);
+
+    assert_true(dw_wake_check(wake));
+    assert_false(wait_change(wake, 1300000));
+    return wake;
+}
+
+static struct dw_wake_stats stats_of(const struct dw_wake *wake)
+{
+    struct dw_wake_stats stats;
+
+    dw_wake_stats(wake, &stats);
+    return stats;
+}
+
+static void assert_role(const struct dw_wake *wake, const char *role)
+{
+    assert_string_equal(stats_of(wake).role, role);
+}
+
+/* ---- one doorbell ---- */
+
+static void calls_for_its_first_check_and_reports_a_change(void **state)
+{
+    struct dw_wake *wake = open_bell(*state, DW_WAKE_AUTO);
+
+    assert_true(ready(wake, SLACK_US));
+    assert_true(dw_wake_check(wake));
+    assert_false(dw_wake_check(wake));
+    dw_wake_close(wake);
+}
+
+static void is_silent_while_nothing_happens(void **state)
+{
+    struct dw_wake *wake = open_settled(*state, DW_WAKE_AUTO);
+    int wakes = 0;
+
+    for (int64_t end = dw_clock_mono_us() + 3000000; dw_clock_mono_us() < end;) {
+        if (ready(wake, end - dw_clock_mono_us())) {
+            wakes++;
+            assert_false(dw_wake_check(wake));
+        }
+    }
+    assert_in_range(wakes, 0, 1); /* the safety tick */
+    dw_wake_close(wake);
+}
+
+static void reports_a_commit_that_is_visible_with_its_event(void **state)
+{
+    struct world *world = *state;
+    struct dw_wake *wake = open_settled(world, DW_WAKE_WATCH);
+
+    version = 2;
+    touch(world->wal);
+    assert_true(wait_change(wake, SLACK_US));
+    assert_false(wait_change(wake, SLACK_US)); /* once */
+    dw_wake_close(wake);
+}
+
+static void reports_a_commit_that_becomes_visible_after_its_last_event(void **state)
+{
+    static const int64_t delays_us[] = {100, 1000, 20000, 100000, 500000};
+    struct world *world = *state;
+    struct dw_wake *wake = open_settled(world, DW_WAKE_WATCH);
+
+    for (size_t i = 0; i < sizeof delays_us / sizeof delays_us[0]; i++) {
+        touch(world->wal);
+        assert_false(wait_change(wake, delays_us[i]));
+        version++;
+        assert_true(wait_change(wake, delays_us[i] / 3 + SLACK_US));
+    }
+    dw_wake_close(wake);
+}
+
+static void reports_a_second_commit_whose_events_came_with_the_first(void **state)
+{
+    struct world *world = *state;
+    struct dw_wake *wake = open_settled(world, DW_WAKE_WATCH);
+
+    for (int64_t delay_us = 100; delay_us <= 300000; delay_us *= 10) {
+        version++;
+        touch(world->wal);
+        assert_true(wait_change(wake, SLACK_US));
+        assert_false(wait_change(wake, delay_us));
+        version++; /* no event of its own any more */
+        assert_true(wait_change(wake, delay_us * 3 / 2 + SLACK_US));
+    }
+    dw_wake_close(wake);
+}
+
+static void ends_its_rechecks_a_second_after_the_last_event(void **state)
+{
+    struct world *world = *state;
+    struct dw_wake *wake = open_settled(world, DW_WAKE_WATCH);
+    uint64_t before = stats_of(wake).checks, wakes;
+
+    touch(world->wal);
+    assert_false(wait_change(wake, 1300000));
+    wakes = stats_of(wake).checks - before;
+    assert_in_range(wakes, 10, 60);
+    before = stats_of(wake).checks;
+    assert_false(wait_change(wake, 1000000));
+    assert_in_range(stats_of(wake).checks - before, 0, 1);
+    dw_wake_close(wake);
+}
+
+static void is_not_woken_by_other_files_in_the_folder(void **state)
+{
+    struct world *world = *state;
+    struct dw_wake *wake;
+    uint64_t before;
+
+    touch(world->other);
+    wake = open_settled(world, DW_WAKE_WATCH);
+    before = stats_of(wake).ticks;
+    for (int i = 0; i < 20; i++)
+        touch(world->other);
+    touch(world->db); /* a checkpoint writes the database: no commit either while there is a -wal */
+    if (ready(wake, 50000)) {
+        (void)dw_wake_check(wake);
+        assert_int_equal(stats_of(wake).ticks, before + 1);
+    }
+    dw_wake_close(wake);
+}
+
+static void follows_the_wal_through_deletion_and_re_creation(void **state)
+{
+    struct world *world = *state;
+    struct dw_wake *wake = open_settled(world, DW_WAKE_WATCH);
+
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(unlink(world->wal), 0);
+        (void)wait_change(wake, 2000);
+        touch(world->wal);
+        (void)wait_change(wake, 2000);
+        version++;
+        touch(world->wal);
+        assert_true(wait_change(wake, SLACK_US));
+    }
+    assert_int_equal(unlink(world->wal), 0); /* both at once */
+    touch(world->wal);
+    assert_false(wait_change(wake, 1300000));
+    version++;
+    touch(world->wal);
+    assert_true(wait_change(wake, SLACK_US));
+    dw_wake_close(wake);
+}
+
+static void watches_the_database_where_there_is_no_wal(void **state)
+{
+    struct world *world = *state;
+    struct dw_wake *wake;
+
+    assert_int_equal(unlink(world->wal), 0);
+    wake = open_settled(world, DW_WAKE_WATCH);
+    version++;
+    touch(world->db);
+    assert_true(wait_change(wake, SLACK_US));
+    assert_false(wait_change(wake, 1300000));
+    touch(world->journal);
+    assert_false(wait_change(wake, 5000));
+    version++;
+    assert_int_equal(unlink(world->journal), 0);
+    assert_true(wait_change(wake, SLACK_US));
+    dw_wake_close(wake);
+}
+
+static void keeps_its_baseline_while_the_database_is_busy(void **state)
+{
+    struct world *world = *state;
+    struct dw_wake *wake = open_settled(world, DW_WAKE_WATCH);
+
+    answer = DW_BUSY;
+    version++;
+    touch(world->wal);
+    assert_false(wait_change(wake, 1500000)); /* longer than a row of re-checks */
+    answer = DW_OK;
+    assert_true(wait_change(wake, 300000 + SLACK_US));
+    dw_wake_close(wake);
+}
+
+static void passes_an_error_on_as_a_change_and_does_not_spin(void **state)
+{
+    struct world *world = *state;
+    struct dw_wake *wake = open_settled(world, DW_WAKE_WATCH);
+    uint64_t before;
+
+    answer = DW_IO;
+    touch(world->wal);
+    assert_true(wait_change(wake, SLACK_US));
+    while (wait_change(wake, 1300000))
+        ;
+    before = stats_of(wake).checks;
+    (void)wait_change(wake, 1000000);
+    assert_in_range(stats_of(wake).checks - before, 0, 2);
+    dw_wake_close(wake);
+}
+
+static void survives_an_overflow_of_the_event_queue(void **state)
+{
+    struct world *world = *state;
+    struct dw_wake *wake = open_settled(world, DW_WAKE_WATCH);
+
+    for (int i = 0; i < 20000; i++) {
+        touch(world->journal);
+        assert_int_equal(unlink(world->journal), 0);
+    }
+    version++;
+    touch(world->wal); /* lost */
+    assert_true(wait_change(wake, SLACK_US));
+    assert_true(stats_of(wake).overflows > 0);
+    version++;
+    touch(world->wal);
+    assert_true(wait_change(wake, SLACK_US));
+    dw_wake_close(wake);
+}
+
+static void works_by_timer_alone(void **state)
+{
+    struct dw_wake *wake = open_settled(*state, DW_WAKE_TIMER);
+
+    assert_role(wake, "timer");
+    version++; /* no event */
+    assert_true(wait_change(wake, 100000 + SLACK_US));
+    dw_wake_close(wake);
+}
+
+static void works_on_a_store_without_files(void **state)
+{
+    struct world *world = *state;
+    struct dw_wake *wake;
+
+    world->store = (struct dw_store){NULL, NULL};
+    wake = open_settled(world, DW_WAKE_AUTO);
+    assert_role(wake, "timer");
+    version++;
+    assert_true(wait_change(wake, 100000 + SLACK_US));
+    dw_wake_close(wake);
+}
+
+static void watches_by_itself_where_the_state_folder_is_missing(void **state)
+{
+    struct world *world = *state;
+    struct dw_wake *wakes[6];
+
+    world->store.dir = "/nonexistent/folder";
+    for (int i = 0; i < 6; i++) {
+        wakes[i] = open_bell(world, DW_WAKE_AUTO);
+        assert_role(wakes[i], "watch");
+    }
+    for (int i = 0; i < 6; i++)
+        dw_wake_close(wakes[i]);
+}
+
+/* ---- several ---- */
+
+#define CROWD 7
+
+static void open_crowd(struct world *world, struct dw_wake **wakes)
+{
+    for (int i = 0; i < CROWD; i++) {
+        wakes[i] = open_bell(world, DW_WAKE_AUTO);
+        assert_true(dw_wake_check(wakes[i]));
+    }
+    for (int i = 0; i < CROWD; i++)
+        (void)wait_change(wakes[i], 1100000 / CROWD + 20000);
+}
+
+static void close_crowd(struct dw_wake **wakes)
+{
+    for (int i = 0; i < CROWD; i++)
+        dw_wake_close(wakes[i]);
+}
+
+/* Runs all loops until each of them has reported a change. */
+static void assert_all_report(struct dw_wake **wakes)
+{
+    int64_t end = dw_clock_mono_us() + 2 * (int64_t)SLACK_US;
+    bool reported[CROWD] = {false};
+    int missing = CROWD;
+
+    while (missing > 0 && dw_clock_mono_us() < end) {
+        for (int i = 0; i < CROWD; i++) {
+            if (wakes[i] == NULL && !reported[i]) {
+                reported[i] = true;
+                missing--;
+            } else if (wakes[i] != NULL && ready(wakes[i], 0) && dw_wake_check(wakes[i]) && !reported[i]) {
+                reported[i] = true;
+                missing--;
+            }
+        }
+    }
+    assert_int_equal(missing, 0);
+}
+
+static void three_watch_the_fourth_leads_the_others_follow(void **state)
+{
+    static const char *const roles[CROWD] = {"watch", "watch", "watch", "leader", "follower", "follower", "follower"};
+    struct dw_wake *wakes[CROWD];
+
+    open_crowd(*state, wakes);
+    for (int i = 0; i < CROWD; i++)
+        assert_role(wakes[i], roles[i]);
+    close_crowd(wakes);
+}
+
+static void a_free_seat_goes_to_the_next_who_comes(void **state)
+{
+    struct dw_wake *wakes[CROWD];
+
+    open_crowd(*state, wakes);
+    dw_wake_close(wakes[1]);
+    wakes[1] = open_bell(*state, DW_WAKE_AUTO);
+    assert_role(wakes[1], "watch");
+    close_crowd(wakes);
+}
+
+static void followers_are_woken_by_the_leader_and_by_nothing_else(void **state)
+{
+    struct world *world = *state;
+    struct dw_wake *wakes[CROWD];
+    uint64_t before;
+
+    open_crowd(world, wakes);
+    before = stats_of(wakes[5]).ticks;
+    touch(world->wal); /* an event without a commit */
+    assert_false(wait_change(wakes[3], 5000));
+    if (ready(wakes[5], 5000)) {
+        assert_false(dw_wake_check(wakes[5]));
+        assert_int_equal(stats_of(wakes[5]).ticks, before + 1);
+    }
+    version++;
+    touch(world->wal);
+    assert_true(wait_change(wakes[3], SLACK_US));
+    for (int i = 4; i < CROWD; i++) {
+        assert_true(ready(wakes[i], SLACK_US));
+        assert_true(dw_wake_check(wakes[i]));
+        assert_false(dw_wake_check(wakes[i]));
+    }
+    close_crowd(wakes);
+}
+
+static void a_leader_that_closes_is_followed_at_once_and_nothing_is_lost(void **state)
+{
+    struct world *world = *state;
+    struct dw_wake *wakes[CROWD];
+
+    open_crowd(world, wakes);
+    dw_wake_close(wakes[3]);
+    wakes[3] = NULL;
+    version++; /* committed while nobody led, or under way when the new leader armed */
+    assert_true(ready(wakes[5], SLACK_US));
+    assert_true(dw_wake_check(wakes[5]));
+    assert_role(wakes[5], "leader");
+    assert_int_equal(stats_of(wakes[5]).takeovers, 1);
+    assert_true(wait_change(wakes[4], SLACK_US));
+    assert_true(wait_change(wakes[6], SLACK_US));
+    assert_role(wakes[4], "follower");
+    (void)wait_change(wakes[5], SLACK_US);
+    version++; /* its events came before the new leader watched */
+    assert_true(wait_change(wakes[5], SLACK_US));
+    (void)wait_change(wakes[5], SLACK_US); /* the ring may still be owed */
+    assert_true(wait_change(wakes[6], SLACK_US));
+    assert_true(wait_change(wakes[4], SLACK_US));
+    close_crowd(wakes);
+}
+
+static void rings_again_for_what_came_during_the_pause_between_rings(void **state)
+{
+    struct world *world = *state;
+    struct dw_wake *wakes[CROWD];
+
+    open_crowd(world, wakes);
+    for (int i = 0; i < 200; i++) {
+        version++;
+        touch(world->wal);
+        assert_true(wait_change(wakes[3], SLACK_US));
+        (void)dw_wake_check(wakes[4]); /* keeps up; 6 does not listen */
+    }
+    (void)wait_change(wakes[3], SLACK_US);
+    assert_true(wait_change(wakes[6], SLACK_US));
+    version++;
+    touch(world->wal);
+    assert_all_report(wakes);
+    close_crowd(wakes);
+}
+
+static void followers_replace_a_leader_that_hangs_and_it_steps_down_later(void **state)
+{
+    struct world *world = *state;
+    struct dw_wake *wakes[CROWD];
+    int64_t end;
+
+    open_crowd(world, wakes);
+    version++;
+    touch(world->wal); /* wakes[3] does nothing from here on */
+    for (end = dw_clock_mono_us() + 5000000; dw_clock_mono_us() < end && stats_of(wakes[4]).takeovers == 0;)
+        (void)wait_change(wakes[4], 100000);
+    assert_role(wakes[4], "leader");
+    version++;
+    touch(world->wal);
+    assert_true(wait_change(wakes[4], SLACK_US));
+    assert_true(wait_change(wakes[5], SLACK_US));
+    assert_true(wait_change(wakes[3], SLACK_US)); /* it is back: late, but with everything */
+    for (end = dw_clock_mono_us() + 5000000; dw_clock_mono_us() < end && stats_of(wakes[3]).ticks == 0;)
+        (void)wait_change(wakes[3], 100000);
+    assert_role(wakes[3], "follower");
+    version++;
+    touch(world->wal);
+    assert_true(wait_change(wakes[4], SLACK_US));
+    assert_true(wait_change(wakes[3], SLACK_US));
+    close_crowd(wakes);
+}
+
+static void the_safety_tick_repairs_a_cleared_state_folder_and_notices_a_replaced_file(void **state)
+{
+    struct world *world = *state;
+    struct dw_wake *wakes[CROWD];
+    struct stat st;
+    int held = open(world->db, O_RDONLY); /* as a store would: the inode is not used again */
+
+    assert_true(held >= 0);
+    open_crowd(world, wakes);
+    assert_int_equal(unlink(world->bell), 0);
+    assert_int_equal(unlink(world->db), 0);
+    touch(world->other);
+    assert_int_equal(rename(world->other, world->db), 0);
+    assert_false(dw_wake_replaced(wakes[6]));
+    for (int i = 0; i < CROWD; i++)
+        (void)wait_change(wakes[i], i == 0 ? 4200000 : SLACK_US);
+    assert_int_equal(stat(world->bell, &st), 0);
+    assert_true(dw_wake_replaced(wakes[6]));
+    version++;
+    touch(world->wal);
+    assert_all_report(wakes);
+    close_crowd(wakes);
+    assert_int_equal(close(held), 0);
+}
+
+int main(void)
+{
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        CASE(calls_for_its_first_check_and_reports_a_change),
+        CASE(is_silent_while_nothing_happens),
+        CASE(reports_a_commit_that_is_visible_with_its_event),
+        CASE(reports_a_commit_that_becomes_visible_after_its_last_event),
+        CASE(reports_a_second_commit_whose_events_came_with_the_first),
+        CASE(ends_its_rechecks_a_second_after_the_last_event),
+        CASE(is_not_woken_by_other_files_in_the_folder),
+        CASE(follows_the_wal_through_deletion_and_re_creation),
+        CASE(watches_the_database_where_there_is_no_wal),
+        CASE(keeps_its_baseline_while_the_database_is_busy),
+        CASE(passes_an_error_on_as_a_change_and_does_not_spin),
+        CASE(survives_an_overflow_of_the_event_queue),
+        CASE(works_by_timer_alone),
+        CASE(works_on_a_store_without_files),
+        CASE(watches_by_itself_where_the_state_folder_is_missing),
+        CASE(three_watch_the_fourth_leads_the_others_follow),
+        CASE(a_free_seat_goes_to_the_next_who_comes),
+        CASE(followers_are_woken_by_the_leader_and_by_nothing_else),
+        CASE(a_leader_that_closes_is_followed_at_once_and_nothing_is_lost),
+        CASE(rings_again_for_what_came_during_the_pause_between_rings),
+        CASE(followers_replace_a_leader_that_hangs_and_it_steps_down_later),
+        CASE(the_safety_tick_repairs_a_cleared_state_folder_and_notices_a_replaced_file),
+    };
+
+    return cmocka_run_group_tests_name("wake", tests, NULL, NULL);
+}
