@@ -114,6 +114,9 @@ static int store_event(struct post *post, const char *event, const struct dw_val
         .format = server->hub->inbox_format,
         .wants_reply = wants_reply,
         .received_at = dw_clock_wall_ms(),
+        .packer = post->packer->name,
+        .raw = post->payload,
+        .raw_len = post->payload_len,
     };
     int rc = DW_OK;
 

@@ -27,8 +27,8 @@ struct dw_mem_member { /* member for since_id < id <= until_id; INT64_MAX: still
 };
 struct dw_mem_inbox {
     int64_t id, received_at;
-    char *uid, *client_id, *event, *data, *format;
-    size_t data_len;
+    char *uid, *client_id, *event, *data, *format, *packer, *raw;
+    size_t data_len, raw_len;
     bool wants_reply;
 };
 struct dw_mem_reply {

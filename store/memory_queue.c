@@ -220,6 +220,8 @@ void dw_mem_free_inbox(struct dw_mem_inbox *row)
     free(row->event);
     free(row->data);
     free(row->format);
+    free(row->packer);
+    free(row->raw);
 }
 
 void dw_mem_free_reply(struct dw_mem_reply *row)
@@ -280,6 +282,7 @@ int dw_mem_inbox_insert(struct dw_store *store, const struct dw_inbox *row, int6
     struct dw_mem_inbox added = {.id = w->inbox_end + 1,
                                  .received_at = row->received_at,
                                  .data_len = row->data != NULL ? row->data_len : 0,
+                                 .raw_len = row->raw != NULL ? row->raw_len : 0,
                                  .wants_reply = row->wants_reply};
     struct dw_inbox seen = *row;
     bool ok = true;
@@ -289,11 +292,16 @@ int dw_mem_inbox_insert(struct dw_store *store, const struct dw_inbox *row, int6
     added.client_id = dw_mem_copy(row->client_id, &ok);
     added.event = dw_mem_copy(row->event, &ok);
     added.format = dw_mem_copy(row->format, &ok);
+    added.packer = dw_mem_copy(row->packer, &ok);
     added.data = row->data != NULL ? strndup(row->data, row->data_len) : NULL;
-    if (!ok || (row->data != NULL && added.data == NULL) || !dw_mem_room(w->inbox)) {
+    added.raw = row->raw != NULL ? malloc(row->raw_len + 1) : NULL;
+    if (!ok || (row->data != NULL && added.data == NULL) || (row->raw != NULL && added.raw == NULL) ||
+        !dw_mem_room(w->inbox)) {
         dw_mem_free_inbox(&added);
         return dw_mem_nomem(err);
     }
+    if (added.raw != NULL)
+        memcpy(added.raw, row->raw, row->raw_len);
     w->inbox.at[w->inbox.count++] = added;
     seen.id = added.id;
     rc = run_handler(w, &seen, err);
@@ -350,8 +358,8 @@ static int inbox(struct dw_store *store, int64_t after, size_t max, dw_inbox_fn 
     (void)err;
     for (size_t i = 0; rc == DW_OK && count < max && i < w->inbox.count; i++) {
         const struct dw_mem_inbox *row = &w->inbox.at[i];
-        struct dw_inbox out = {row->id,       row->uid,    row->client_id,   row->event,      row->data,
-                               row->data_len, row->format, row->wants_reply, row->received_at};
+        struct dw_inbox out = {row->id,     row->uid,         row->client_id,   row->event,  row->data, row->data_len,
+                               row->format, row->wants_reply, row->received_at, row->packer, row->raw,  row->raw_len};
 
         if (row->id <= after)
             continue;

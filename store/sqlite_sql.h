@@ -37,10 +37,10 @@
                          " SELECT uid FROM dw_member_left WHERE room = ?1 AND since_id < ?2 AND until_id >= ?2")       \
     X(PUSH, DW_QUEUE, "INSERT INTO dw_push (uid, client_id, room, event, data, format)"                                \
                       " VALUES (?1, ?2, ?3, ?4, ?5, ?6)")                                                              \
-    X(INBOX_ADD, DW_QUEUE, "INSERT INTO dw_inbox (uid, client_id, event, data, format, wants_reply, received_at)"      \
-                           " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")                                                     \
+    X(INBOX_ADD, DW_QUEUE, "INSERT INTO dw_inbox (uid, client_id, event, data, format, wants_reply, received_at,"         \
+                           " packer, raw) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")                                                     \
     X(INBOX_EVENT, DW_QUEUE, "INSERT INTO dw_inbox (uid, event, data, received_at) VALUES (?1, ?2, json_quote(?1), ?3)")\
-    X(INBOX, DW_QUEUE, "SELECT id, uid, client_id, event, data, format, wants_reply, received_at"                      \
+    X(INBOX, DW_QUEUE, "SELECT id, uid, client_id, event, data, format, wants_reply, received_at, packer, raw"         \
                        " FROM dw_inbox WHERE id > ?1 ORDER BY id LIMIT ?2")                                            \
     X(REPLY_ADD, DW_QUEUE, "INSERT INTO dw_reply (inbox_id, data, format) VALUES (?1, ?2, ?3)")                        \
     X(REPLIES, DW_QUEUE, "SELECT id, inbox_id, data, format FROM dw_reply WHERE id > ?1 ORDER BY id LIMIT ?2")         \

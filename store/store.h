@@ -119,6 +119,9 @@ struct dw_inbox {
     const char *format; /* json or edn */
     bool wants_reply;
     int64_t received_at; /* Unix ms; out for readers */
+    const char *packer;  /* what the client packed it with; NULL: not from a client */
+    const void *raw;     /* the client's own bytes, so that nothing is lost in `data`; NULL: none */
+    size_t raw_len;
 };
 typedef int dw_inbox_fn(void *context, const struct dw_inbox *row);
 
