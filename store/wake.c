@@ -26,7 +26,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -122,17 +121,6 @@ static int open_timer(struct dw_wake *wake, struct dw_err *err)
     return DW_OK;
 }
 
-static void remember_file(struct dw_wake *wake)
-{
-    const char *path = dw_store_queue_path(wake->store);
-    struct stat st;
-
-    if (path != NULL && stat(path, &st) == 0) {
-        wake->queue_dev = st.st_dev;
-        wake->queue_ino = st.st_ino;
-    }
-}
-
 int dw_wake_open(struct dw_store *store, enum dw_wake_mode mode, struct dw_wake **out, struct dw_err *err)
 {
     struct dw_wake *wake = calloc(1, sizeof *wake);
@@ -150,7 +138,6 @@ int dw_wake_open(struct dw_store *store, enum dw_wake_mode mode, struct dw_wake 
         dw_wake_close(wake);
         return rc;
     }
-    remember_file(wake);
     wake->tick_us = next_tick(now);
     dw_role_choose(wake, now);
     set_timer(wake, now);
@@ -173,11 +160,6 @@ void dw_wake_close(struct dw_wake *wake)
 int dw_wake_fd(const struct dw_wake *wake)
 {
     return wake->epoll_fd;
-}
-
-bool dw_wake_replaced(const struct dw_wake *wake)
-{
-    return wake->replaced;
 }
 
 static void drain_watch(struct dw_wake *wake, struct news *news)
@@ -217,13 +199,8 @@ static void collect(struct dw_wake *wake, struct news *news)
 
 static void tick(struct dw_wake *wake, int64_t now)
 {
-    const char *path = dw_store_queue_path(wake->store);
-    struct stat st;
-
     wake->stats.ticks++;
     wake->tick_us = next_tick(now);
-    if (path != NULL && wake->queue_ino != 0)
-        wake->replaced = stat(path, &st) != 0 || st.st_ino != wake->queue_ino || st.st_dev != wake->queue_dev;
     dw_role_tick(wake, now);
 }
 

@@ -7,7 +7,6 @@
 #include "store/wake_watch.h"
 
 #include <stdint.h>
-#include <sys/types.h>
 
 enum {
     DW_WAKE_SEATS = 3,            /* so many doorbells watch for themselves before there is a leader */
@@ -51,9 +50,6 @@ struct dw_wake {
     int64_t ring_us;  /* not before */
     int64_t armed_us; /* what the timer is set to; 0 = not */
 
-    dev_t queue_dev;
-    ino_t queue_ino;
-    bool replaced;
     struct dw_wake_stats stats;
 };
 
