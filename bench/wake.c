@@ -125,11 +125,14 @@ static void wait_by_bell(struct dw_store *store, int number)
     while (!atomic_load(&board->go_home)) {
         struct pollfd fd = {.fd = dw_wake_fd(wake), .events = POLLIN};
 
-        if (poll(&fd, 1, -1) == 1 && dw_wake_check(wake))
-            seen = note_rounds(seen, read_end(store));
+        if (poll(&fd, 1, -1) != 1 || !dw_wake_check(wake))
+            continue;
+        seen = note_rounds(seen, read_end(store));
+        dw_wake_stats(wake, &stats); /* now: the last to go home becomes the leader on its way */
+        if (!atomic_load(&board->go_home))
+            (void)snprintf(board->roles[number], sizeof board->roles[number], "%s", stats.role);
     }
     dw_wake_stats(wake, &stats);
-    (void)snprintf(board->roles[number], sizeof board->roles[number], "%s", stats.role);
     (void)atomic_fetch_add(&board->wakes, (int64_t)stats.checks);
     dw_wake_close(wake);
 }
@@ -306,6 +309,8 @@ static void run(const char *title, enum way way, int waiters, int rounds, const 
     memset(board, 0, sizeof *board);
     remove_files();
     dw_store_close(open_store());
+    open_app(&app, synchronous); /* turns it to WAL for good */
+    close_app(&app);
     if (pipe(pipe_fds) != 0)
         die("pipe");
     printf("%s\n", title);
@@ -340,6 +345,8 @@ static void run_idle(int waiters)
     memset(board, 0, sizeof *board);
     remove_files();
     dw_store_close(open_store());
+    open_app(&app, "NORMAL");
+    close_app(&app);
     if (pipe(pipe_fds) != 0)
         die("pipe");
     start_waiters(BELL, waiters, pipe_fds, pids);

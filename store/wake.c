@@ -36,9 +36,11 @@ enum {
     /* Without a -wal each look takes a lock that can make a writer's commit fail: look less often. */
     RECHECK_JOURNAL_US = 2000,
     RECHECK_BUSY_US = 1000,
-    /* Ringing takes time per listener, and so does what they do then: pause a multiple of it. */
+    /* Ringing takes time per listener, and so does what they do then: pause a multiple of it, the
+     * longer the more rings had to wait in a row. */
     RING_PAUSE_FACTOR = 20,
-    RING_PAUSE_MAX_US = 10000,
+    RING_PAUSE_US = 2000,
+    RING_PAUSE_MAX_US = 16000,
 };
 
 struct news {
@@ -231,14 +233,21 @@ static bool too_early(const struct dw_wake *wake, const struct news *news)
 
 static void ring_if_due(struct dw_wake *wake, int64_t now)
 {
-    int64_t took;
+    int64_t pause;
 
-    if (!wake->ring_owed || now < wake->ring_us)
+    if (!wake->ring_owed)
         return;
-    took = dw_bell_ring(&wake->bell);
+    if (now < wake->ring_us) {
+        wake->ring_late = true;
+        return;
+    }
+    pause = min64(dw_bell_ring(&wake->bell) * RING_PAUSE_FACTOR, RING_PAUSE_US);
+    if (wake->ring_late)
+        pause = min64(max64(wake->ring_pause_us * 2, pause), RING_PAUSE_MAX_US);
     wake->stats.rings++;
-    wake->ring_owed = false;
-    wake->ring_us = now + min64(took * RING_PAUSE_FACTOR, RING_PAUSE_MAX_US);
+    wake->ring_owed = wake->ring_late = false;
+    wake->ring_pause_us = pause;
+    wake->ring_us = now + pause;
 }
 
 static void found(struct dw_wake *wake, bool ticked, bool rung, int64_t now)
