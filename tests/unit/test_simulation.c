@@ -1,6 +1,6 @@
-/* The whole hub over the memory store, as a world of several workers and clients: random pushes, lost
- * answers, aborted polls, killed workers, handovers that are late.  Invariant: every client sees every
- * push that is for it exactly once and in order.  The seed is printed when it does not. */
+/* The whole hub over the memory store and over SQLite files, as a world of several workers and clients: random pushes,
+ * lost answers, aborted polls, killed workers, handovers that are late.  Invariant: every client sees every push that
+ * is for it exactly once and in order.  The seed is printed when it does not. */
 #include "base/clock.h"
 #include "hub/lot.h"
 #include "hub/serve.h"
@@ -8,6 +8,8 @@
 
 #include "tests/unit/tap.h"
 
+#include <ftw.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +17,8 @@
 #define WORKERS 3
 #define CLIENTS 6
 #define STEPS 400
-#define ROUNDS 60
+#define ROUNDS_MEMORY 60
+#define ROUNDS_SQLITE 20
 #define PUSHES_MAX 2048
 
 enum phase { PHASE_HANDSHAKE, PHASE_POLL, PHASE_WAITING };
@@ -24,7 +27,9 @@ struct client {
     char id[16];
     const char *uid; /* NULL: none */
     enum phase phase;
-    struct dw_parked *parked; /* PHASE_WAITING; may still be on its way to the lot */
+    struct dw_parked *parked;     /* PHASE_WAITING; may still be on its way to the lot */
+    struct dw_parked *given_up;   /* still parked, but the client no longer listens */
+    struct dw_parked *superseded; /* given up, and the client has made another request since */
     int worker;
     int64_t received[PUSHES_MAX];
     size_t count;
@@ -54,6 +59,8 @@ struct world {
     size_t push_count;
     unsigned seed;
     struct dw_store *app;
+    char folder[64]; /* SQLite: where the files are; "" = memory */
+    char path[80];
 };
 
 static struct world *world;
@@ -92,8 +99,21 @@ static void on_answer(void *context, struct dw_parked *parked, const struct dw_a
     struct client *client = parked->connection.pointer;
 
     (void)context;
-    if (client->parked == parked) /* else: the client gave this poll up long ago */
+    if (client->superseded == parked) {
+        assert_null(strstr(dw_buf_str(&answer->body), ":t/e "));
+        client->superseded = NULL;
+    }
+    if (client->given_up == parked)
+        client->given_up = NULL;
+    if (client->parked == parked)
         answer_client(client, answer);
+}
+
+static int open_store(struct dw_store **store)
+{
+    if (world->memory != NULL)
+        return dw_store_open_memory(world->memory, &world->options, store, NULL);
+    return dw_store_open_sqlite(&world->options, store, NULL);
 }
 
 static void start_worker(struct worker *worker)
@@ -101,7 +121,7 @@ static void start_worker(struct worker *worker)
     const struct dw_lot_callbacks callbacks = {.answer = on_answer};
 
     assert_int_equal(dw_hub_init(&worker->hub, &world->conf, DW_SERVING_FASTCGI, NULL), DW_OK);
-    assert_int_equal(dw_store_open_memory(world->memory, &world->options, &worker->store, NULL), DW_OK);
+    assert_int_equal(open_store(&worker->store), DW_OK);
     assert_int_equal(dw_store_worker_join(worker->store, &worker->hub.worker, NULL), DW_OK);
     worker->server = dw_server_new(&worker->hub, worker->store);
     worker->lot = dw_lot_new(&worker->hub, worker->store, &callbacks, NULL);
@@ -118,6 +138,7 @@ static void kill_worker(int number)
     for (i = 0; i < CLIENTS; i++) {
         struct client *client = &world->clients[i];
 
+        client->given_up = client->superseded = NULL; /* perhaps this worker's; the others' are as good as lost */
         if (client->phase != PHASE_WAITING || client->worker != number)
             continue;
         if (world->late[i] != NULL)
@@ -149,6 +170,10 @@ static void request(int i)
     char query[128], cookie[64];
     struct dw_parked *parked;
 
+    if (client->given_up != NULL) {
+        client->superseded = client->given_up;
+        client->given_up = NULL;
+    }
     client->worker = (int)chance(WORKERS);
     (void)snprintf(query, sizeof query, "client-id=%s%s", client->id,
                    client->phase == PHASE_HANDSHAKE ? "&handshake?=1" : "");
@@ -180,6 +205,8 @@ static void give_up(int i)
         return;
     if (chance(2) == 0) /* the web server told us */
         dw_lot_drop(world->workers[client->worker].lot, client->parked);
+    else
+        client->given_up = client->parked;
     client->parked = NULL;
     client->phase = PHASE_HANDSHAKE;
 }
@@ -290,7 +317,19 @@ static void settle(void)
     }
 }
 
-static void open_world(unsigned seed)
+static void choose_backend(bool in_memory)
+{
+    if (in_memory) {
+        world->memory = dw_memory_new();
+        assert_non_null(world->memory);
+        return;
+    }
+    (void)snprintf(world->folder, sizeof world->folder, "/tmp/dw-simulation-XXXXXX");
+    assert_non_null(mkdtemp(world->folder));
+    (void)snprintf(world->path, sizeof world->path, "%s/queue.db", world->folder);
+}
+
+static void open_world(unsigned seed, bool in_memory)
 {
     static const char *const uids[CLIENTS] = {"alice", "alice", "bob", "carol", NULL, NULL};
     int i;
@@ -298,12 +337,12 @@ static void open_world(unsigned seed)
     world = calloc(1, sizeof *world);
     assert_non_null(world);
     world->seed = seed;
-    world->memory = dw_memory_new();
-    assert_non_null(world->memory);
+    choose_backend(in_memory);
     assert_int_equal(dw_conf_init(&world->conf, NULL), DW_OK);
     assert_int_equal(dw_conf_set(&world->conf, "auth", "csrf", "off", NULL), DW_OK);
     world->options = dw_hub_store_options(&world->conf, true);
-    assert_int_equal(dw_store_open_memory(world->memory, &world->options, &world->app, NULL), DW_OK);
+    world->options.path = world->path;
+    assert_int_equal(open_store(&world->app), DW_OK);
     assert_int_equal(dw_store_member_add(world->app, "lobby", "alice", NULL), DW_OK);
     for (i = 0; i < WORKERS; i++)
         start_worker(&world->workers[i]);
@@ -321,6 +360,20 @@ static void open_world(unsigned seed)
     }
 }
 
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st;
+    (void)type;
+    (void)ftw;
+    return remove(path);
+}
+
+static void remove_files(void)
+{
+    if (world->folder[0] != '\0')
+        assert_int_equal(nftw(world->folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS), 0);
+}
+
 static void close_world(void)
 {
     int i;
@@ -329,16 +382,17 @@ static void close_world(void)
         kill_worker(i);
     dw_store_close(world->app);
     dw_memory_free(world->memory);
+    remove_files();
     dw_conf_fini(&world->conf);
     free(world);
     world = NULL;
 }
 
-static void run(unsigned seed)
+static void run(unsigned seed, bool in_memory)
 {
     int i, n;
 
-    open_world(seed);
+    open_world(seed, in_memory);
     for (n = 0; n < STEPS; n++)
         step();
     settle();
@@ -347,23 +401,35 @@ static void run(unsigned seed)
     close_world();
 }
 
-static void every_client_sees_every_push_once_and_in_order(void **unused)
+static void run_rounds(unsigned rounds, bool in_memory)
 {
     const char *given = getenv("DW_SEED");
     unsigned seed = given != NULL ? (unsigned)strtoul(given, NULL, 10) : (unsigned)dw_clock_wall_ms();
     unsigned n;
 
-    (void)unused;
-    for (n = 0; n < ROUNDS; n++) {
+    for (n = 0; n < rounds; n++) {
         print_message("# seed %u\n", seed + n);
-        run(seed + n);
+        run(seed + n, in_memory);
     }
+}
+
+static void every_client_sees_every_push_once_and_in_order_over_memory(void **unused)
+{
+    (void)unused;
+    run_rounds(ROUNDS_MEMORY, true);
+}
+
+static void every_client_sees_every_push_once_and_in_order_over_sqlite(void **unused)
+{
+    (void)unused;
+    run_rounds(ROUNDS_SQLITE, false);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_client_sees_every_push_once_and_in_order),
+        cmocka_unit_test(every_client_sees_every_push_once_and_in_order_over_memory),
+        cmocka_unit_test(every_client_sees_every_push_once_and_in_order_over_sqlite),
     };
 
     return cmocka_run_group_tests_name("simulation", tests, NULL, NULL);
