@@ -111,7 +111,10 @@ static int make_file(const char *path, struct dw_err *err)
     if (fd >= 0)
         (void)close(fd); /* nobody can have it open yet, so no lock of SQLite's is lost */
     else if (errno != EEXIST)
-        return dw_err_set(err, errno == ENOSPC ? DW_FULL : errno == ENOENT ? DW_NOTFOUND : DW_DENIED,
+        return dw_err_set(err,
+                          errno == ENOSPC   ? DW_FULL
+                          : errno == ENOENT ? DW_NOTFOUND
+                                            : DW_DENIED,
                           "cannot make %s: %s", path, strerror(errno));
     return DW_OK;
 }
