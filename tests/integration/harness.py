@@ -209,7 +209,17 @@ class World:
         process = self._start("responder", [RESPONDER, "--listen", address], self.environment(**settings))
         process.address = address
         self.wait_listening(process, address)
+        # It listens before it has made the queue file.
+        wait_until(self.has_queue, 10 * SLOW, "the queue file is there")
         return process
+
+    def has_queue(self):
+        if not os.path.exists(self.db_path):
+            return False
+        try:
+            return bool(self.sql("SELECT cursor FROM dw_now"))
+        except sqlite3.OperationalError:
+            return False
 
     def listener(self):
         """A listening Unix socket that outlives the workers which inherit it."""
