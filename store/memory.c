@@ -141,7 +141,6 @@ static int session_put(struct dw_store *store, const char *sid, const char *uid,
         free_session(&row);
         return dw_mem_unlock(w, dw_mem_nomem(err));
     }
-    dw_mem_committed(store);
     return dw_mem_unlock(w, DW_OK);
 }
 

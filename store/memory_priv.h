@@ -108,6 +108,7 @@ bool dw_mem_grow(void **rows, size_t *cap, size_t count, size_t size);
 /* Copy of a string; NULL stays NULL; clears *ok when memory is short. */
 char *dw_mem_copy(const char *text, bool *ok);
 bool dw_mem_same(const char *a, const char *b);
+/* Others waiting for rows shall look: a push, reply or inbox row was added. */
 void dw_mem_committed(struct dw_store *store);
 int dw_mem_nomem(struct dw_err *err);
 

@@ -195,7 +195,6 @@ static int member_add(struct dw_store *store, const char *room, const char *uid,
     struct dw_memory *w = dw_mem_lock(store);
     int rc = member_insert(w, room, uid, err);
 
-    dw_mem_committed(store);
     return dw_mem_unlock(w, rc);
 }
 
@@ -207,7 +206,6 @@ static int member_remove(struct dw_store *store, const char *room, const char *u
     (void)err;
     if (m != NULL)
         m->until_id = w->end;
-    dw_mem_committed(store);
     return dw_mem_unlock(w, DW_OK);
 }
 

@@ -283,7 +283,7 @@ int dw_sqlite_follow(struct dw_sqlite *s, struct dw_err *err)
     if (s->db[DW_QUEUE] != NULL && status.st_ino == s->queue_ino && status.st_dev == s->queue_dev)
         return DW_OK;
     close_db(s, DW_QUEUE);
-    s->version_bias += 0x10000; /* the new file counts from its own beginning */
+    s->version_known = false; /* the new file counts from its own beginning */
     s->moves++;
     rc = open_queue(s, err);
     if (rc == DW_OK)

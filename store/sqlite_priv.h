@@ -29,8 +29,11 @@ struct dw_sqlite {
     sqlite3_stmt *session_stmt;
     dev_t queue_dev; /* the queue file that is open, to notice that another took its place */
     ino_t queue_ino;
-    uint32_t version_bias; /* keeps dw_store_version changing over a replaced file */
-    uint32_t moves;        /* how often another file has taken the queue's place */
+    int64_t data_version; /* as of the last dw_store_version, whose answers are `news` */
+    int64_t rows_added;   /* what dw_store_version compares: rises with every push, reply and inbox row */
+    bool version_known;   /* data_version and rows_added are of the file that is open */
+    uint32_t news;
+    uint32_t moves; /* how often another file has taken the queue's place */
     struct dw_claims claims;
     int lock_fd;
     int32_t worker; /* -1: not joined */

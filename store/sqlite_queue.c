@@ -155,6 +155,28 @@ int dw_sqlite_push(struct dw_store *store, const struct dw_push *push, int64_t *
     return rc;
 }
 
+/* data_version changes with more than news: an app's commit to its own tables changes it, deletion of old
+ * rows, and the first writer behind a checkpoint, when it starts the WAL anew and has committed nothing
+ * yet.  In the last case a crowd of processes would wake in the middle of an app's INSERT, on every push
+ * that comes after a little silence.  So new rows are what counts. */
+static int compare_rows(struct dw_sqlite *s, int64_t data_version, struct dw_err *err)
+{
+    sqlite3_stmt *stmt;
+    int64_t rows;
+    int rc = dw_sqlite_stmt(s, DW_SQL_ROWS_ADDED, &stmt, err);
+
+    if (rc == DW_OK)
+        rc = dw_sqlite_int(stmt, 0, &rows, err);
+    if (rc != DW_OK)
+        return rc;
+    if (!s->version_known || rows != s->rows_added)
+        s->news++;
+    s->version_known = true;
+    s->data_version = data_version;
+    s->rows_added = rows;
+    return DW_OK;
+}
+
 int dw_sqlite_version(struct dw_store *store, uint32_t *version, struct dw_err *err)
 {
     struct dw_sqlite *s = dw_sqlite_of(store);
@@ -166,7 +188,9 @@ int dw_sqlite_version(struct dw_store *store, uint32_t *version, struct dw_err *
         rc = dw_sqlite_stmt(s, DW_SQL_QUEUE_VERSION, &stmt, err);
     if (rc == DW_OK)
         rc = dw_sqlite_int(stmt, 0, &value, err);
+    if (rc == DW_OK && (!s->version_known || value != s->data_version))
+        rc = compare_rows(s, value, err);
     if (rc == DW_OK)
-        *version = (uint32_t)value + s->version_bias;
+        *version = s->news;
     return rc;
 }

@@ -30,6 +30,7 @@
     X(META_GET, DW_QUEUE, "SELECT value FROM dw_meta WHERE key = ?1")                                                  \
     X(META_PUT, DW_QUEUE, "INSERT INTO dw_meta (key, value) VALUES (?1, ?2)"                                           \
                           " ON CONFLICT (key) DO UPDATE SET value = excluded.value")                                   \
+    X(ROWS_ADDED, DW_QUEUE, "SELECT total(seq) FROM sqlite_sequence WHERE name IN ('dw_push', 'dw_reply', 'dw_inbox')") \
     X(SEQUENCE, DW_QUEUE, "SELECT seq FROM sqlite_sequence WHERE name = ?1")                                           \
     X(PUSHES, DW_QUEUE, "SELECT " DW_TEXT_PUSH_COLUMNS " FROM dw_push p WHERE id > ?1 ORDER BY id LIMIT ?2")            \
     X(MAILBOX, DW_QUEUE, DW_TEXT_MAILBOX)                                                                               \

@@ -315,6 +315,24 @@ static void the_version_counts_what_others_commit(void **state)
     assert_int_not_equal(before, after);
 }
 
+static void the_version_ignores_commits_that_bring_no_rows_to_wait_for(void **state)
+{
+    struct fixture *f = *state;
+    const struct dw_housework work = {.now_ms = dw_clock_wall_ms(), .chunk = 100};
+    uint32_t before;
+    uint32_t after;
+
+    push(f->b, "uid:alice", "t/one", NULL);
+    must(dw_store_checkpoint(f->b, &work, &err));
+    must(dw_store_version(f->a, &before, &err));
+    must(dw_store_member_add(f->b, "lobby", "alice", &err)); /* in SQLite it also starts the WAL anew */
+    must(dw_store_version(f->a, &after, &err));
+    assert_int_equal(before, after);
+    push(f->b, "uid:alice", "t/two", NULL);
+    must(dw_store_version(f->a, &after, &err));
+    assert_int_not_equal(before, after);
+}
+
 static void client_updates_wake_nobody(void **state)
 {
     struct fixture *f = *state;
@@ -351,6 +369,7 @@ const struct CMUnitTest queue_tests[] = {
     cmocka_unit_test(retention_removes_old_pushes_and_keeps_the_end),
     cmocka_unit_test(retention_keeps_younger_pushes_and_memberships),
     cmocka_unit_test(the_version_counts_what_others_commit),
+    cmocka_unit_test(the_version_ignores_commits_that_bring_no_rows_to_wait_for),
     cmocka_unit_test(client_updates_wake_nobody),
 };
 const size_t queue_tests_count = sizeof queue_tests / sizeof queue_tests[0];
