@@ -210,17 +210,22 @@ static struct dw_housework work_of(const struct dw_house *house, bool idle)
     };
 }
 
+static void checkpoint_now(struct dw_house *house, bool quiet)
+{
+    struct dw_housework work = work_of(house, quiet);
+    struct dw_err err = {0};
+    int rc = dw_store_checkpoint(house->store, &work, &err);
+
+    report(house, "a checkpoint", &err, rc);
+}
+
 static void checkpoint(struct dw_house *house, int64_t now)
 {
     bool quiet = house->quiet_due_ms <= now;
-    struct dw_housework work = work_of(house, quiet);
-    struct dw_err err = {0};
-    int rc;
 
     if (!quiet && house->checkpoint_due_ms > now)
         return;
-    rc = dw_store_checkpoint(house->store, &work, &err);
-    report(house, "a checkpoint", &err, rc);
+    checkpoint_now(house, quiet);
     house->checkpoint_due_ms = quiet ? INT64_MAX : now + CHECKPOINT_MS;
     if (quiet)
         house->quiet_due_ms = INT64_MAX;
@@ -276,6 +281,8 @@ static void tick(struct dw_house *house, int64_t now)
     house->keeper = dw_store_housekeeper(house->store);
     if (house->keeper) {
         release(house);
+        /* What an app writes to its own tables in the queue file rings no bell. */
+        checkpoint_now(house, false);
         house->tick_due_ms = release_due(house, now);
     } else {
         sync_presence(house);
