@@ -278,6 +278,7 @@ class World:
             out.write("\n".join(lines) + "\n")
         process = self._start("lighttpd", ["lighttpd", "-D", "-f", config], self.environment(**settings))
         process.port = port
+        process.expected.add(1)  # lighttpd's, when it is stopped while it has open connections
         self.wait_listening(process, "127.0.0.1:%d" % port)
         return process
 
