@@ -1,7 +1,12 @@
 """SIGKILL of workers under load: nothing is lost, nothing comes twice, the order is kept.
 
 Simulated stock Sente clients poll through lighttpd, an app pushes without pause by plain SQL, and workers
-are killed at random moments.  DW_KILL_ROUNDS sets the number of kills."""
+are killed at random moments.  DW_KILL_ROUNDS sets the number of kills.
+
+A stock client's only receipt is its next poll.  Where that very poll dies with the worker before anything
+of it was recorded, its handshake afterwards looks like that of a client that never had the answer, and the
+answer is sent again: no server can tell.  Such repeats ("unproved") are told apart, counted and printed,
+and bounded; any other repeat fails the test."""
 
 import os
 import random
@@ -9,11 +14,12 @@ import signal
 import threading
 import time
 
-from clients import SenteClient, Web
+from clients import SenteClient, Web, numbers
 from harness import SLOW, wait_until
 
 ROUNDS = int(os.environ.get("DW_KILL_ROUNDS", 200 if SLOW == 1 else 40))
 CLIENTS = 6
+UNPROVED_MAX = 0.05  # of the requests that failed
 
 
 class App(threading.Thread):
@@ -54,6 +60,28 @@ def start_clients(port):
     return clients
 
 
+def replayed(client):
+    """The events as an application behind `client` sees them, without unproved repeats, and their number.
+
+    An answer's repeat is unproved when the request that followed the answer failed, so that the repeat is
+    the first answer with events since then."""
+    events, repeats, previous, failed = [], 0, [], False
+    for _, status, text in client.answers:
+        if status != 200:
+            failed = True
+            continue
+        batch = numbers(text)
+        if not batch:
+            continue
+        if failed and previous and batch[:len(previous)] == previous:
+            repeats += len(previous)
+            events += batch[len(previous):]
+        else:
+            events += batch
+        previous, failed = batch, False
+    return events, repeats
+
+
 def finish(app, clients, kills):
     app.stopping.set()
     app.join(30)
@@ -70,17 +98,21 @@ def finish(app, clients, kills):
     for client in clients:
         client.join(10)
         assert client.error is None
-    lost = repeated = disordered = 0
+    lost = repeated = disordered = unproved = 0
     for client in clients:
-        lost += len(set(range(1, wanted[client.client_id] + 1)) - set(client.received))
-        repeated += len(client.received) - len(set(client.received))
-        disordered += sum(1 for a, b in zip(client.received, client.received[1:]) if b < a)
+        events, repeats = replayed(client)
+        unproved += repeats
+        lost += len(set(range(1, wanted[client.client_id] + 1)) - set(events))
+        repeated += len(events) - len(set(events))
+        disordered += sum(1 for a, b in zip(events, events[1:]) if b < a)
     failed = sum(1 for client in clients for answer in client.answers if answer[1] != 200)
-    print("%d kills, %d events to %d clients, %d failed requests: %d lost, %d repeated, %d out of order"
-          % (kills, sum(wanted.values()), len(clients), failed, lost, repeated, disordered))
+    print("%d kills, %d events to %d clients, %d failed requests: %d lost, %d repeated, %d out of order; "
+          "%d repeated because their proof died with the worker"
+          % (kills, sum(wanted.values()), len(clients), failed, lost, repeated, disordered, unproved))
     assert (lost, repeated, disordered) == (0, 0, 0)
     for client in clients:
-        assert client.received == list(range(1, wanted[client.client_id] + 1))
+        assert replayed(client)[0] == list(range(1, wanted[client.client_id] + 1))
+    assert unproved <= max(2, failed * UNPROVED_MAX)
 
 
 def test_killing_one_of_two_workers_again_and_again(world):
