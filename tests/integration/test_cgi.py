@@ -1,17 +1,14 @@
 """The same binary where a process serves one request at a time: plain CGI, mod_fcgid, and its kind."""
 
-import glob
 import os
 import shutil
-import socket
 import subprocess
-import threading
 import time
 
 import pytest
 
 from clients import DUMMY, TIMEOUT, Http, fcgi, form, handshake, numbers, poll
-from harness import RESPONDER, SLOW, World, free_port, wait_until
+from harness import RESPONDER, SLOW, counter, free_port, wait_until
 
 APP = """
 CREATE TRIGGER app_echo AFTER INSERT ON dw_inbox WHEN NEW.event = 'test/echo' AND NEW.wants_reply
@@ -186,6 +183,15 @@ def test_bad_input_is_answered_4xx(door):
     assert door.get("handshake%3F=1").status == 400
     assert door.post("[[:a/b \"").receive(PROMPT).status == 400
     assert door.get(handshake("alice")).text == HANDSHAKE
+
+
+def test_a_cgi_process_does_its_housekeeping_although_the_web_server_ends_it(make_world):
+    """lighttpd sends SIGTERM as soon as it has the whole answer."""
+    world = make_world()
+    door = Door(world, lighttpd_cgi(world))
+    for _ in range(20):
+        assert door.get(handshake("alice")).text == HANDSHAKE
+    wait_until(lambda: counter(world, "handshakes") == 20, PROMPT, "20 handshakes are counted")
 
 
 # ---- settings ----
