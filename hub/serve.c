@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "hub/serve_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -114,12 +115,16 @@ const struct dw_packer *dw_serve_packer(struct dw_serving_call *call, const char
 {
     const char *name = dw_params_get(&call->params, "packer");
     const struct dw_packer *packer;
+    char wanted[32];
 
     if (name == NULL)
         name = remembered;
     if (name == NULL || name[0] == '\0')
         return call->server->hub->packer;
-    packer = dw_packer_find(name);
+    /* An unescaped "gzip+edn" in a query arrives as "gzip edn". */
+    (void)snprintf(wanted, sizeof wanted, "%s", name);
+    wanted[strcspn(wanted, " ")] = strchr(wanted, ' ') != NULL ? '+' : '\0';
+    packer = dw_packer_find(wanted);
     if (packer == NULL) {
         dw_err_set(&call->err, DW_INVALID, "there is no packer of the name that was asked for");
         dw_serve_failed(call, "choosing a packer", DW_INVALID);
@@ -172,11 +177,17 @@ static struct dw_parked *serve(struct dw_serving_call *call)
     const struct dw_request *request = call->request;
     const char *query = request->query != NULL ? request->query : "";
     bool is_get = request->method != NULL && strcmp(request->method, "GET") == 0;
+    uint32_t moves;
     int rc;
 
     if (!is_get && (request->method == NULL || strcmp(request->method, "POST") != 0)) {
         dw_answer_text(call->answer, 405, "Use GET or POST");
         call->answer->allow = "GET, POST";
+        return NULL;
+    }
+    rc = dw_store_follow(call->server->store, &moves, &call->err);
+    if (rc != DW_OK) {
+        dw_serve_failed(call, "opening the queue", rc);
         return NULL;
     }
     if (strlen(query) > (size_t)call->server->hub->conf->limits_query_bytes) {

@@ -88,6 +88,12 @@ static int on_client(void *context, struct dw_client *client, bool found, uint64
     struct dw_effect read;
     int rc;
 
+    /* Read under the row's lock: an older end could be behind what this client has proven since. */
+    rc = dw_store_end(call->server->store, &get->input.u.get.end, &call->err);
+    if (rc == DW_OK)
+        rc = dw_store_horizon(call->server->store, &get->input.u.get.horizon, &call->err);
+    if (rc != DW_OK)
+        return rc;
     get->was_known = found;
     get->input.u.get.claim_epoch = dw_claim_epoch(claim);
     get->input.u.get.claim_upto = dw_claim_upto(claim);
@@ -106,7 +112,7 @@ static int on_client(void *context, struct dw_client *client, bool found, uint64
     return DW_OK;
 }
 
-/* What the step function has to know of the queue. */
+/* What the step function has to know of the request and of this server. */
 static int describe(struct get *get, bool handshake)
 {
     struct dw_serving_call *call = get->call;
@@ -114,7 +120,6 @@ static int describe(struct get *get, bool handshake)
     const struct dw_conf *conf = server->hub->conf;
     const char *udt = dw_params_get(&call->params, "udt");
     struct dw_input *in = &get->input;
-    int rc;
 
     in->kind = DW_IN_GET;
     in->now_ms = dw_clock_wall_ms();
@@ -125,12 +130,7 @@ static int describe(struct get *get, bool handshake)
     in->full = dw_hub_full(server->hub, server->store);
     in->u.get.handshake = handshake;
     in->u.get.udt = udt != NULL ? strtoll(udt, NULL, 10) : 0;
-    rc = dw_store_end(server->store, &in->u.get.end, &call->err);
-    if (rc == DW_OK)
-        rc = dw_store_horizon(server->store, &in->u.get.horizon, &call->err);
-    if (rc == DW_OK)
-        rc = dw_store_state_is_new(server->store, in->now_ms, &in->u.get.amnesia, &call->err);
-    return rc;
+    return dw_store_state_is_new(server->store, in->now_ms, &in->u.get.amnesia, &call->err);
 }
 
 static struct dw_parked *answer_handshake(struct get *get, int generation)

@@ -114,6 +114,9 @@ static int store_event(struct post *post, const char *event, const struct dw_val
         .format = server->hub->inbox_format,
         .wants_reply = wants_reply,
         .received_at = dw_clock_wall_ms(),
+        .packer = post->packer->name,
+        .raw = post->payload,
+        .raw_len = post->payload_len,
     };
     int rc = DW_OK;
 
@@ -144,15 +147,16 @@ static void refuse_package(struct post *post, int rc)
 {
     struct dw_serving_call *call = post->call;
     struct dw_server *server = call->server;
+    const struct dw_value *text = NULL;
     struct dw_err reason = call->err;
     int64_t id;
 
     dw_counter_add(&server->hub->counters.bad_packages, 1);
-    /* The app sees the text as it came, where it is text at all; a flood of huge ones is not stored. */
-    if (rc == DW_INVALID && call->client_id != NULL &&
-        dw_utf8_valid(post->payload, post->payload_len) == post->payload_len)
-        (void)store_event(post, "chsk/bad-package",
-                          dw_text(server->arena, DW_T_STRING, post->payload, post->payload_len), false, &id);
+    /* The app sees the text as it came, and the bytes in any case; what is over a limit is not stored. */
+    if (dw_utf8_valid(post->payload, post->payload_len) == post->payload_len)
+        text = dw_text(server->arena, DW_T_STRING, post->payload, post->payload_len);
+    if (rc == DW_INVALID && call->client_id != NULL)
+        (void)store_event(post, "chsk/bad-package", text, false, &id);
     call->err = reason;
     dw_serve_failed(call, "unpacking a message", rc);
 }

@@ -20,19 +20,19 @@ struct fs_name {
 #define MAGIC_FUSE 0x65735546UL
 
 static const struct fs_name known[] = {
-    {0x6969UL, "nfs", true},          {0x517BUL, "smb", true},       {0xFF534D42UL, "cifs", true},
-    {0xFE534D42UL, "smb2", true},     {0x00C36400UL, "ceph", true},  {0x5346414FUL, "afs", true},
-    {0x6B414653UL, "afs", true},      {0x73757245UL, "coda", true},  {0x01021997UL, "9p", true},
-    {0x0BD00BD0UL, "lustre", true},   {0x47504653UL, "gpfs", true},  {0x19830326UL, "fhgfs", true},
-    {0x7461636FUL, "ocfs2", true},    {0x01161970UL, "gfs2", true},  {0x564CUL, "ncp", true},
-    {0xEF53UL, "ext4", false},        {0x58465342UL, "xfs", false},  {0x9123683EUL, "btrfs", false},
-    {0x01021994UL, "tmpfs", false},   {0x794C7630UL, "overlay", false}, {0x2FC12FC1UL, "zfs", false},
-    {0xF2F52010UL, "f2fs", false},    {0xCA451A4EUL, "bcachefs", false},
+    {0x6969UL, "nfs", true},        {0x517BUL, "smb", true},           {0xFF534D42UL, "cifs", true},
+    {0xFE534D42UL, "smb2", true},   {0x00C36400UL, "ceph", true},      {0x5346414FUL, "afs", true},
+    {0x6B414653UL, "afs", true},    {0x73757245UL, "coda", true},      {0x01021997UL, "9p", true},
+    {0x0BD00BD0UL, "lustre", true}, {0x47504653UL, "gpfs", true},      {0x19830326UL, "fhgfs", true},
+    {0x7461636FUL, "ocfs2", true},  {0x01161970UL, "gfs2", true},      {0x564CUL, "ncp", true},
+    {0xEF53UL, "ext4", false},      {0x58465342UL, "xfs", false},      {0x9123683EUL, "btrfs", false},
+    {0x01021994UL, "tmpfs", false}, {0x794C7630UL, "overlay", false},  {0x2FC12FC1UL, "zfs", false},
+    {0xF2F52010UL, "f2fs", false},  {0xCA451A4EUL, "bcachefs", false},
 };
 
-static const char *const fuse_network[] = {"sshfs", "s3fs",  "gcsfuse", "glusterfs", "rclone", "davfs",
-                                           "davfs2", "curlftpfs", "mfs", "moosefs", "ceph", "juicefs",
-                                           "nfs", "smb", "smbnetfs", "goofys", "blobfuse", "gvfsd-fuse"};
+static const char *const fuse_network[] = {"sshfs",  "s3fs",      "gcsfuse",  "glusterfs", "rclone",   "davfs",
+                                           "davfs2", "curlftpfs", "mfs",      "moosefs",   "ceph",     "juicefs",
+                                           "nfs",    "smb",       "smbnetfs", "goofys",    "blobfuse", "gvfsd-fuse"};
 
 /* Type of the mount with this device number, from lines such as
  * "36 35 98:0 /root /mnt rw,noatime shared:1 - ext4 /dev/sda1 rw". */

@@ -42,6 +42,9 @@ static int insert_row(struct dw_sqlite *s, const struct dw_inbox *row, int64_t *
     dw_sqlite_text(stmt, 5, row->format);
     (void)sqlite3_bind_int(stmt, 6, row->wants_reply);
     (void)sqlite3_bind_int64(stmt, 7, row->received_at);
+    dw_sqlite_text(stmt, 8, row->packer);
+    if (row->raw != NULL)
+        (void)sqlite3_bind_blob64(stmt, 9, row->raw_len != 0 ? row->raw : "", row->raw_len, SQLITE_STATIC);
     rc = dw_sqlite_run(stmt, err);
     if (rc != DW_OK)
         return handler_failed(rc, err);
@@ -87,6 +90,9 @@ int dw_sqlite_inbox(struct dw_store *store, int64_t after, size_t max, dw_inbox_
         inbox.format = dw_sqlite_column(stmt, 5);
         inbox.wants_reply = sqlite3_column_int(stmt, 6) != 0;
         inbox.received_at = sqlite3_column_int64(stmt, 7);
+        inbox.packer = dw_sqlite_column(stmt, 8);
+        inbox.raw = sqlite3_column_blob(stmt, 9);
+        inbox.raw_len = (size_t)sqlite3_column_bytes(stmt, 9);
         rc = fn(context, &inbox);
         if (rc != DW_OK)
             return dw_sqlite_done(stmt, rc);

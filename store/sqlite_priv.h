@@ -21,15 +21,16 @@ struct dw_sqlite {
     struct dw_store base;
     char *queue_path, *state_dir, *state_path, *session_sql;
     int64_t retain_ms;
-    int busy_ms;            /* budget of the busy handler */
-    int64_t busy_since_us;  /* when the wait under way began */
+    int busy_ms;           /* budget of the busy handler */
+    int64_t busy_since_us; /* when the wait under way began */
     bool create;
-    sqlite3 *db[DW_DBS];    /* NULL: could not be opened again after the file was replaced */
+    sqlite3 *db[DW_DBS]; /* NULL: could not be opened again after the file was replaced */
     sqlite3_stmt *stmt[DW_SQL_COUNT_OF];
     sqlite3_stmt *session_stmt;
     dev_t queue_dev; /* the queue file that is open, to notice that another took its place */
     ino_t queue_ino;
     uint32_t version_bias; /* keeps dw_store_version changing over a replaced file */
+    uint32_t moves;        /* how often another file has taken the queue's place */
     struct dw_claims claims;
     int lock_fd;
     int32_t worker; /* -1: not joined */

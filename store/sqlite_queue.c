@@ -88,41 +88,32 @@ int dw_sqlite_pushes(struct dw_store *store, int64_t after, size_t max, dw_push_
     return read_pushes(stmt, fn, context, &after, &count, err);
 }
 
-static int read_mailbox(struct dw_sqlite *s, const char *uid, const char *client_id, int64_t after, size_t max,
-                        dw_push_fn *fn, void *context, int64_t *checked, struct dw_err *err)
+/* No transaction holds the two statements together: the second looks at ids up to the end that the
+ * first has seen, and what a client is owed among those doesn't change any more (a membership that has
+ * ended since is found among the past ones). */
+int dw_sqlite_mailbox(struct dw_store *store, const char *uid, const char *client_id, int64_t after, size_t max,
+                      dw_push_fn *fn, void *context, int64_t *checked, struct dw_err *err)
 {
+    struct dw_sqlite *s = dw_sqlite_of(store);
     sqlite3_stmt *stmt;
     int64_t last = after;
     size_t count;
     int rc = dw_sqlite_sequence(s, "dw_push", checked, err);
 
-    if (rc == DW_OK)
-        rc = dw_sqlite_stmt(s, DW_SQL_MAILBOX, &stmt, err);
+    if (rc != DW_OK || *checked <= after)
+        return rc; /* the common case: nothing new for anyone */
+    rc = dw_sqlite_stmt(s, DW_SQL_MAILBOX, &stmt, err);
     if (rc != DW_OK)
         return rc;
     dw_sqlite_text(stmt, 1, uid != NULL ? uid : "");
     dw_sqlite_text(stmt, 2, client_id);
     (void)sqlite3_bind_int64(stmt, 3, after);
     (void)sqlite3_bind_int64(stmt, 4, (sqlite3_int64)max);
+    (void)sqlite3_bind_int64(stmt, 5, *checked);
     rc = read_pushes(stmt, fn, context, &last, &count, err);
     if (rc == DW_OK && count == max)
         *checked = last; /* there may be more behind it */
     return rc;
-}
-
-int dw_sqlite_mailbox(struct dw_store *store, const char *uid, const char *client_id, int64_t after, size_t max,
-                      dw_push_fn *fn, void *context, int64_t *checked, struct dw_err *err)
-{
-    struct dw_sqlite *s = dw_sqlite_of(store);
-    int rc = dw_sqlite_sequence(s, "dw_push", checked, err);
-
-    if (rc != DW_OK || *checked <= after)
-        return rc; /* the common case: nothing new for anyone, and no transaction needed to know it */
-    rc = dw_sqlite_exec(s, DW_SQL_QUEUE_BEGIN_READ, err);
-    if (rc != DW_OK)
-        return rc;
-    rc = read_mailbox(s, uid, client_id, after, max, fn, context, checked, err);
-    return dw_sqlite_end(s, DW_QUEUE, rc, err);
 }
 
 int dw_sqlite_members(struct dw_store *store, const char *room, int64_t id, dw_uid_fn *fn, void *context,

@@ -4,27 +4,27 @@
 #define DW_STORE_SQLITE_SQL_H
 
 #define DW_TEXT_PUSH_COLUMNS "p.id, p.uid, p.client_id, p.room, p.event, p.data, p.format"
-#define DW_TEXT_CLIENT_COLUMNS                                                                                          \
+#define DW_TEXT_CLIENT_COLUMNS                                                                                         \
     "slot, epoch, cursor, udt, seen_ms, due_ms, generation, connected, worker, packer, transport"
 
-/* A mailbox is the merge of five short index ranges.  Each part is cut to ?4 rows by itself, so that a
- * client far behind costs no more than its answer. */
-#define DW_TEXT_MAILBOX                                                                                                 \
-    "SELECT " DW_TEXT_PUSH_COLUMNS " FROM ("                                                                            \
-    " SELECT * FROM (SELECT id FROM dw_push WHERE uid = ?1 AND id > ?3 ORDER BY id LIMIT ?4)"                          \
-    " UNION ALL SELECT * FROM (SELECT id FROM dw_push WHERE client_id = ?2 AND id > ?3 ORDER BY id LIMIT ?4)"          \
-    " UNION ALL SELECT * FROM (SELECT id FROM dw_push WHERE room = '*' AND id > ?3 ORDER BY id LIMIT ?4)"              \
+/* A mailbox is the merge of five short index ranges, each with ?3 < id <= ?5.  Each is cut to ?4 rows by
+ * itself, so that a client far behind costs no more than its answer. */
+#define DW_TEXT_MAILBOX                                                                                                \
+    "SELECT " DW_TEXT_PUSH_COLUMNS " FROM dw_push p WHERE p.id IN ("                                                   \
+    " SELECT * FROM (SELECT id FROM dw_push WHERE uid = ?1 AND id > ?3 AND id <= ?5 ORDER BY id LIMIT ?4)"             \
+    " UNION ALL SELECT * FROM (SELECT id FROM dw_push WHERE client_id = ?2 AND id > ?3 AND id <= ?5"                   \
+    "   ORDER BY id LIMIT ?4)"                                                                                         \
+    " UNION ALL SELECT * FROM (SELECT id FROM dw_push WHERE room = '*' AND id > ?3 AND id <= ?5 ORDER BY id LIMIT ?4)" \
     " UNION ALL SELECT * FROM (SELECT r.id FROM dw_member m CROSS JOIN dw_push r"                                      \
-    "   ON r.room = m.room AND r.id > max(m.since_id, ?3) WHERE m.uid = ?1 ORDER BY r.id LIMIT ?4)"                    \
+    "   ON r.room = m.room AND r.id > max(m.since_id, ?3) AND r.id <= ?5 WHERE m.uid = ?1 ORDER BY r.id LIMIT ?4)"     \
     " UNION ALL SELECT * FROM (SELECT r.id FROM dw_member_left m CROSS JOIN dw_push r"                                 \
-    "   ON r.room = m.room AND r.id > max(m.since_id, ?3) AND r.id <= m.until_id"                                      \
+    "   ON r.room = m.room AND r.id > max(m.since_id, ?3) AND r.id <= min(m.until_id, ?5)"                             \
     "   WHERE m.uid = ?1 AND m.until_id > ?3 ORDER BY r.id LIMIT ?4)"                                                  \
-    " ORDER BY 1 LIMIT ?4) AS found CROSS JOIN dw_push p ON p.id = found.id ORDER BY found.id"
+    ") ORDER BY p.id LIMIT ?4"
 
 /* clang-format off */
 #define DW_SQL_STATEMENTS(X)                                                                                           \
     X(QUEUE_BEGIN, DW_QUEUE, "BEGIN IMMEDIATE")                                                                        \
-    X(QUEUE_BEGIN_READ, DW_QUEUE, "BEGIN")                                                                             \
     X(QUEUE_COMMIT, DW_QUEUE, "COMMIT")                                                                                \
     X(QUEUE_VERSION, DW_QUEUE, "PRAGMA data_version")                                                                  \
     X(META_GET, DW_QUEUE, "SELECT value FROM dw_meta WHERE key = ?1")                                                  \
@@ -37,10 +37,10 @@
                          " SELECT uid FROM dw_member_left WHERE room = ?1 AND since_id < ?2 AND until_id >= ?2")       \
     X(PUSH, DW_QUEUE, "INSERT INTO dw_push (uid, client_id, room, event, data, format)"                                \
                       " VALUES (?1, ?2, ?3, ?4, ?5, ?6)")                                                              \
-    X(INBOX_ADD, DW_QUEUE, "INSERT INTO dw_inbox (uid, client_id, event, data, format, wants_reply, received_at)"      \
-                           " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")                                                     \
+    X(INBOX_ADD, DW_QUEUE, "INSERT INTO dw_inbox (uid, client_id, event, data, format, wants_reply, received_at,"         \
+                           " packer, raw) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")                                                     \
     X(INBOX_EVENT, DW_QUEUE, "INSERT INTO dw_inbox (uid, event, data, received_at) VALUES (?1, ?2, json_quote(?1), ?3)")\
-    X(INBOX, DW_QUEUE, "SELECT id, uid, client_id, event, data, format, wants_reply, received_at"                      \
+    X(INBOX, DW_QUEUE, "SELECT id, uid, client_id, event, data, format, wants_reply, received_at, packer, raw"         \
                        " FROM dw_inbox WHERE id > ?1 ORDER BY id LIMIT ?2")                                            \
     X(REPLY_ADD, DW_QUEUE, "INSERT INTO dw_reply (inbox_id, data, format) VALUES (?1, ?2, ?3)")                        \
     X(REPLIES, DW_QUEUE, "SELECT id, inbox_id, data, format FROM dw_reply WHERE id > ?1 ORDER BY id LIMIT ?2")         \

@@ -55,17 +55,20 @@ int dw_store_end(struct dw_store *store, int64_t *end, struct dw_err *err)
     return store->ops->end(store, end, err);
 }
 
-int dw_store_pushes(struct dw_store *store, int64_t after, size_t max, dw_push_fn *fn, void *context, struct dw_err *err)
+int dw_store_pushes(struct dw_store *store, int64_t after, size_t max, dw_push_fn *fn, void *context,
+                    struct dw_err *err)
 {
     return store->ops->pushes(store, after, max, fn, context, err);
 }
 
-int dw_store_mailbox(struct dw_store *store, const char *uid, const char *client_id, int64_t after, size_t max, dw_push_fn *fn, void *context, int64_t *checked, struct dw_err *err)
+int dw_store_mailbox(struct dw_store *store, const char *uid, const char *client_id, int64_t after, size_t max,
+                     dw_push_fn *fn, void *context, int64_t *checked, struct dw_err *err)
 {
     return store->ops->mailbox(store, uid, client_id, after, max, fn, context, checked, err);
 }
 
-int dw_store_members(struct dw_store *store, const char *room, int64_t id, dw_uid_fn *fn, void *context, struct dw_err *err)
+int dw_store_members(struct dw_store *store, const char *room, int64_t id, dw_uid_fn *fn, void *context,
+                     struct dw_err *err)
 {
     return store->ops->members(store, room, id, fn, context, err);
 }
@@ -80,17 +83,20 @@ int dw_store_push(struct dw_store *store, const struct dw_push *push, int64_t *i
     return store->ops->push(store, push, id, err);
 }
 
-int dw_store_inbox_add(struct dw_store *store, const struct dw_inbox *row, int64_t *id, dw_reply_fn *fn, void *context, struct dw_err *err)
+int dw_store_inbox_add(struct dw_store *store, const struct dw_inbox *row, int64_t *id, dw_reply_fn *fn, void *context,
+                       struct dw_err *err)
 {
     return store->ops->inbox_add(store, row, id, fn, context, err);
 }
 
-int dw_store_inbox(struct dw_store *store, int64_t after, size_t max, dw_inbox_fn *fn, void *context, struct dw_err *err)
+int dw_store_inbox(struct dw_store *store, int64_t after, size_t max, dw_inbox_fn *fn, void *context,
+                   struct dw_err *err)
 {
     return store->ops->inbox(store, after, max, fn, context, err);
 }
 
-int dw_store_reply(struct dw_store *store, int64_t inbox_id, const char *data, size_t data_len, const char *format, struct dw_err *err)
+int dw_store_reply(struct dw_store *store, int64_t inbox_id, const char *data, size_t data_len, const char *format,
+                   struct dw_err *err)
 {
     return store->ops->reply(store, inbox_id, data, data_len, format, err);
 }
@@ -100,7 +106,8 @@ int dw_store_reply_end(struct dw_store *store, int64_t *end, struct dw_err *err)
     return store->ops->reply_end(store, end, err);
 }
 
-int dw_store_replies(struct dw_store *store, int64_t after, size_t max, dw_reply_fn *fn, void *context, struct dw_err *err)
+int dw_store_replies(struct dw_store *store, int64_t after, size_t max, dw_reply_fn *fn, void *context,
+                     struct dw_err *err)
 {
     return store->ops->replies(store, after, max, fn, context, err);
 }
@@ -110,12 +117,14 @@ int dw_store_reply_get(struct dw_store *store, int64_t inbox_id, dw_reply_fn *fn
     return store->ops->reply_get(store, inbox_id, fn, context, err);
 }
 
-int dw_store_session(struct dw_store *store, const char *sid, int64_t now_ms, struct dw_session *session, struct dw_err *err)
+int dw_store_session(struct dw_store *store, const char *sid, int64_t now_ms, struct dw_session *session,
+                     struct dw_err *err)
 {
     return store->ops->session(store, sid, now_ms, session, err);
 }
 
-int dw_store_session_put(struct dw_store *store, const char *sid, const char *uid, const char *csrf_token, const char *handshake_data, int64_t expires_at, struct dw_err *err)
+int dw_store_session_put(struct dw_store *store, const char *sid, const char *uid, const char *csrf_token,
+                         const char *handshake_data, int64_t expires_at, struct dw_err *err)
 {
     return store->ops->session_put(store, sid, uid, csrf_token, handshake_data, expires_at, err);
 }
@@ -135,12 +144,14 @@ int dw_store_online(struct dw_store *store, dw_online_fn *fn, void *context, str
     return store->ops->online(store, fn, context, err);
 }
 
-int dw_store_client_update(struct dw_store *store, const struct dw_client_key *key, dw_client_fn *fn, void *context, struct dw_err *err)
+int dw_store_client_update(struct dw_store *store, const struct dw_client_key *key, dw_client_fn *fn, void *context,
+                           struct dw_err *err)
 {
     return store->ops->client_update(store, key, fn, context, err);
 }
 
-int dw_store_client_get(struct dw_store *store, const char *uid, const char *client_id, struct dw_client *client, struct dw_err *err)
+int dw_store_client_get(struct dw_store *store, const char *uid, const char *client_id, struct dw_client *client,
+                        struct dw_err *err)
 {
     return store->ops->client_get(store, uid, client_id, client, err);
 }
@@ -150,7 +161,8 @@ int dw_store_state_is_new(struct dw_store *store, int64_t now_ms, bool *is_new, 
     return store->ops->state_is_new(store, now_ms, is_new, err);
 }
 
-int dw_store_clients_leave(struct dw_store *store, const struct dw_departed *departed, size_t count, int64_t now_ms, struct dw_err *err)
+int dw_store_clients_leave(struct dw_store *store, const struct dw_departed *departed, size_t count, int64_t now_ms,
+                           struct dw_err *err)
 {
     return store->ops->clients_leave(store, departed, count, now_ms, err);
 }
@@ -220,17 +232,22 @@ int dw_store_figures(struct dw_store *store, struct dw_store_figures *figures, s
     return store->ops->figures(store, figures, err);
 }
 
+int dw_store_follow(struct dw_store *store, uint32_t *moves, struct dw_err *err)
+{
+    return store->ops->follow(store, moves, err);
+}
+
 int dw_store_version(struct dw_store *store, uint32_t *version, struct dw_err *err)
 {
     return store->ops->version(store, version, err);
 }
 
-const char * dw_store_queue_path(const struct dw_store *store)
+const char *dw_store_queue_path(const struct dw_store *store)
 {
     return store->ops->queue_path(store);
 }
 
-const char * dw_store_state_dir(const struct dw_store *store)
+const char *dw_store_state_dir(const struct dw_store *store)
 {
     return store->ops->state_dir(store);
 }

@@ -52,10 +52,16 @@ int dw_store_open_sqlite(const struct dw_store_options *options, struct dw_store
 /* The memory twin for tests: stores opened on one world see the same data, as processes on one file
  * would. */
 struct dw_memory;
+struct dw_inbox;
 struct dw_memory *dw_memory_new(void);
 void dw_memory_free(struct dw_memory *world); /* after all its stores are closed */
 int dw_store_open_memory(struct dw_memory *world, const struct dw_store_options *options, struct dw_store **out,
                          struct dw_err *err);
+
+/* Stands in for the app's triggers on dw_inbox: called inside inbox_add and presence_sync for every new
+ * row.  It may set *replied and fill `reply` with JSON; any value but DW_OK is a failed trigger. */
+typedef int dw_memory_handler(void *context, const struct dw_inbox *row, bool *replied, struct dw_buf *reply);
+void dw_memory_on_inbox(struct dw_memory *world, dw_memory_handler *handler, void *context);
 
 void dw_store_close(struct dw_store *store); /* NULL is fine */
 /* For tests: drops a store as SIGKILL would.  Its locks become free, nothing is tidied up. */
@@ -113,6 +119,9 @@ struct dw_inbox {
     const char *format; /* json or edn */
     bool wants_reply;
     int64_t received_at; /* Unix ms; out for readers */
+    const char *packer;  /* what the client packed it with; NULL: not from a client */
+    const void *raw;     /* the client's own bytes, so that nothing is lost in `data`; NULL: none */
+    size_t raw_len;
 };
 typedef int dw_inbox_fn(void *context, const struct dw_inbox *row);
 
@@ -284,6 +293,11 @@ struct dw_store_figures {
     int64_t end, horizon, queue_bytes, wal_bytes, state_bytes;
 };
 int dw_store_figures(struct dw_store *store, struct dw_store_figures *figures, struct dw_err *err);
+
+/* Another file may take the queue's place (a restored backup): goes over to it.  `*moves` counts how often
+ * this store has done so; ids, cursors and claim slots from before then mean nothing any more.  Costs
+ * one stat(2).  Call it before serving a request; dw_store_version and dw_store_client_update do it too. */
+int dw_store_follow(struct dw_store *store, uint32_t *moves, struct dw_err *err);
 
 /* ---- wake-up (store/wake.h builds on these) ---- */
 

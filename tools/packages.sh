@@ -1,0 +1,52 @@
+# Which Debian packages what needs, and installing those that are missing.  Sourced by ./quickstart
+# and ./runtests (bash).
+
+# the programs
+dw_packages_build=(autoconf automake gcc libc6-dev make pkg-config libfcgi-dev libsqlite3-dev libinih-dev)
+# ./quickstart: the web server, and what its check uses
+dw_packages_demo=(lighttpd sqlite3 curl)
+# ./runtests: unit tests, and integration tests that play the apps and the web servers
+dw_packages_test=(libcmocka-dev binutils git xz-utils python3 python3-pytest php-cli php-sqlite3 perl
+    libdbi-perl libdbd-sqlite3-perl lighttpd sqlite3 curl procps strace)
+# ./runtests: the demo page in a real browser
+dw_packages_browser=(chromium chromium-driver python3-selenium)
+# make lint
+dw_packages_lint=(clang-tidy clang-format cppcheck)
+
+# dw_packages_install LOG PACKAGE...: asks for nothing when all are there.
+dw_packages_install() {
+    local log=$1 package missing=() sudo=
+    shift
+    if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
+        echo "This system has no apt-get: install the counterparts of these Debian packages yourself: $*" >&2
+        return 0
+    fi
+    for package in "$@"; do
+        [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+    done
+    if [ ${#missing[@]} -eq 0 ]; then
+        printf '%-10s %s\n' packages "all there"
+        return 0
+    fi
+    printf '%-10s %s\n' packages "installing ${missing[*]}"
+    if [ "$(id -u)" -ne 0 ]; then
+        if ! command -v sudo >/dev/null; then
+            echo "Not root and no sudo here.  As root: apt-get install ${missing[*]}" >&2
+            return 1
+        fi
+        sudo=sudo
+    fi
+    # An up-to-date list is needed only where there is none, or the one that is there fails.
+    if $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}" \
+        >"$log" 2>&1 </dev/null; then
+        return 0
+    fi
+    if $sudo apt-get update >"$log" 2>&1 </dev/null &&
+        $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}" \
+            >>"$log" 2>&1 </dev/null; then
+        return 0
+    fi
+    echo "apt-get could not install ${missing[*]}; the end of $log:" >&2
+    tail -n 15 "$log" >&2
+    return 1
+}
