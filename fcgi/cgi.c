@@ -88,17 +88,22 @@ static bool read_body(size_t length, size_t body_max, struct dw_buf *body, struc
     return answer->status == 0;
 }
 
+/* From the start: some web servers (lighttpd) send SIGTERM as soon as they have the whole answer, and the
+ * housekeeping behind it must still be done.  Who waits hears of a signal by the descriptor. */
+static int block_signals(sigset_t *set)
+{
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)sigemptyset(set);
+    (void)sigaddset(set, SIGTERM);
+    (void)sigaddset(set, SIGINT);
+    return sigprocmask(SIG_BLOCK, set, NULL);
+}
+
 static int open_signals(void)
 {
     sigset_t set;
 
-    (void)signal(SIGPIPE, SIG_IGN);
-    (void)sigemptyset(&set);
-    (void)sigaddset(&set, SIGTERM);
-    (void)sigaddset(&set, SIGINT);
-    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
-        return -1;
-    return signalfd(-1, &set, SFD_CLOEXEC);
+    return block_signals(&set) == 0 ? signalfd(-1, &set, SFD_CLOEXEC) : -1;
 }
 
 static void step_house(struct cgi *cgi)
@@ -195,8 +200,11 @@ int dw_cgi_run(struct dw_conf *conf, char *const *env)
     struct cgi cgi = {.answered = false};
     struct dw_request request;
     struct dw_err err = {0};
-    int rc = open_parts(&cgi, conf, &err);
+    sigset_t blocked;
+    int rc;
 
+    (void)block_signals(&blocked);
+    rc = open_parts(&cgi, conf, &err);
     dw_variables_request(env, &request);
     if (rc == DW_OK)
         rc = serve(&cgi, &request, dw_variables_content_length(env), &answer, &err);

@@ -276,12 +276,12 @@ class SenteClient(threading.Thread):
         self.answers = []     # (time, status or None, text)
         self.handshaken = threading.Event()
         self.polling = threading.Event()
-        self._stop = threading.Event()
+        self.stopped = threading.Event()
         self._held = None
         self.error = None
 
     def stop(self):
-        self._stop.set()
+        self.stopped.set()
         held = self._held
         if held is not None:
             try:
@@ -310,13 +310,13 @@ class SenteClient(threading.Thread):
     def _run(self):
         failures = 0
         known = False
-        while not self._stop.is_set():
+        while not self.stopped.is_set():
             if not known:
                 answer = self._ask(handshake(self.client_id))
             else:
                 self.polling.set()
                 answer = self._ask(poll(self.client_id))
-            if self._stop.is_set():
+            if self.stopped.is_set():
                 # An answer that came in is a client's; only one that was cut off is not.
                 if answer is not None:
                     self._take(answer)
@@ -325,7 +325,7 @@ class SenteClient(threading.Thread):
                 known = False
                 failures += 1
                 if failures > 1:
-                    self._stop.wait(self.scale * self.random.uniform(2 ** (failures - 1), 2 ** failures))
+                    self.stopped.wait(self.scale * self.random.uniform(2 ** (failures - 1), 2 ** failures))
                 continue
             if self._take(answer):
                 known = True

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from clients import (ABORT, BEGIN, GET_VALUES, PARAMS, STDIN, Fcgi, Http, begin, fcgi, form, handshake, numbers, pair,
+from clients import (ABORT, BEGIN, PARAMS, STDIN, Fcgi, Http, begin, fcgi, form, handshake, numbers, pair,
                      poll, record, request_bytes, stream, variables)
 from harness import SLOW, connect, wait_until
 
@@ -86,11 +86,15 @@ def test_a_request_that_is_cut_off_and_held_open_is_closed_at_the_deadline(respo
     assert time.monotonic() - begin_time >= 1.9
 
 
-def test_a_request_that_arrives_byte_by_byte_is_served(responder):
-    connection = Fcgi(responder.address)
-    for at in range(len(FULL)):
-        connection.send(FULL[at:at + 1])
-    assert connection.receive(5 * SLOW).status == 200
+def test_a_request_that_arrives_in_small_pieces_is_served(world, responder):
+    """Byte by byte over TCP; over a Unix socket every piece takes several hundred bytes of the kernel's
+    buffer, so there are fewer pieces."""
+    tcp = world.responder(listen="tcp")
+    for address, size in ((tcp.address, 1), (responder.address, 4)):
+        connection = Fcgi(address)
+        for at in range(0, len(FULL), size):
+            connection.send(FULL[at:at + size])
+        assert connection.receive(5 * SLOW).status == 200
 
 
 @pytest.mark.parametrize("bytes_sent", [
@@ -118,12 +122,6 @@ def test_garbage_is_answered_or_closed(responder, bytes_sent):
     except ConnectionError:
         pass
     connection.close()
-
-
-def test_get_values_is_answered(responder):
-    connection = Fcgi(responder.address)
-    connection.send(record(GET_VALUES, pair("FCGI_MPXS_CONNS", ""), request_id=0))
-    assert connection.sock.recv(8)[1] == 10
 
 
 def test_a_second_request_on_a_kept_connection_is_not_waited_for(responder):
@@ -186,7 +184,7 @@ def test_a_body_of_10_mb_through_lighttpd_is_answered_413(world, responder):
 
 def test_a_message_just_over_the_limit_is_answered_413_and_one_just_below_is_taken(world, responder):
     def message(size):
-        return '[[:a/b "%s"] nil]' % ("x" * (size - 14))
+        return '[[:a/b "%s"] nil]' % ("x" * (size - 15))
     assert len(message(65536)) == 65536
     assert fcgi(responder.address, "POST", "", form("alice", message(65536))).status == 200
     assert fcgi(responder.address, "POST", "", form("alice", message(65537))).status == 413

@@ -105,8 +105,7 @@ def test_stopping_lighttpd_stops_the_workers_that_it_started(world):
     held.send("GET", "/chsk?" + poll("alice"))
     workers = world.children(web)
     assert len(workers) == 2
-    status, _ = web.terminate()
-    assert status in (0, -signal.SIGTERM)
+    web.terminate()
 
     def gone():
         return not any(os.path.exists("/proc/%d" % pid) for pid in workers)
