@@ -286,37 +286,6 @@ static const struct dw_value *name_value(struct dw_reader *reader, const char *t
     return value;
 }
 
-static uint64_t gcd(uint64_t a, uint64_t b)
-{
-    while (b != 0) {
-        uint64_t rest = a % b;
-
-        a = b;
-        b = rest;
-    }
-    return a;
-}
-
-/* numerator/denominator in lowest terms while both fit an int64; Clojure prints no other. */
-static const struct dw_value *ratio(struct dw_reader *reader, const char *digits, size_t len, const char *below,
-                                    size_t below_len, bool negative)
-{
-    int64_t top, bottom;
-
-    if (dw_num_int64(digits, len, negative, &top) && dw_num_int64(below, below_len, false, &bottom)) {
-        /* a divisor of `bottom`, hence at most INT64_MAX */
-        uint64_t common = gcd(top < 0 ? 0 - (uint64_t)top : (uint64_t)top, (uint64_t)bottom);
-
-        top /= (int64_t)common;
-        bottom /= (int64_t)common;
-        if (bottom == 1)
-            return dw_int(reader->arena, top);
-        return dw_pair(reader->arena, DW_T_RATIO, dw_int(reader->arena, top), dw_int(reader->arena, bottom));
-    }
-    return dw_pair(reader->arena, DW_T_RATIO, dw_num_integer(reader->arena, digits, len, negative, false),
-                   dw_num_integer(reader->arena, below, below_len, false, false));
-}
-
 /* reader->p is still at the number's start. */
 static const struct dw_value *bad_number(struct dw_reader *reader)
 {
@@ -420,7 +389,8 @@ static const struct dw_value *number(struct dw_reader *reader, const char *text,
         }
         if (zero)
             return bad_number(reader);
-        return ratio(reader, digits, run, below, below_len, negative);
+        return dw_num_ratio(reader->arena, dw_num_integer(reader->arena, digits, run, negative, false),
+                            dw_num_integer(reader->arena, below, below_len, false, false));
     }
     if (dw_num_is_real(text, len))
         return dw_double(reader->arena, dw_num_real(text, len));

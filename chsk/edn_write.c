@@ -1,5 +1,6 @@
 /* The edn writer: the same bytes as Clojure's `pr` on the JVM with *print-namespace-maps* off, which
  * is what Sente sends.  What edn cannot say is written as docs/values.md tells. */
+#include "chsk/base64.h"
 #include "chsk/edn.h"
 #include "chsk/inst.h"
 #include "chsk/utf8.h"
@@ -195,7 +196,7 @@ static void write_scalar(struct dw_buf *out, const struct dw_value *value)
         break;
     case DW_T_BYTES:
         dw_putc(out, '"');
-        dw_put_base64(out, value);
+        dw_base64_put(out, value->u.text.bytes, value->u.text.len);
         dw_putc(out, '"');
         break;
     default: /* DW_T_ARRAY; collections are begun in write_value */

@@ -30,8 +30,9 @@ static inline void dw_json_skip_space(struct dw_reader *reader)
         reader->p++;
 }
 
-/* Appends a string token.  `astral` writes code points above U+FFFF as two escapes, in upper case, as
- * the JVM's JSON writer does. */
+/* Appends a string token, or (put_text) what stands between its quotes.  `astral` writes code points above U+FFFF as
+ * two escapes, in upper case, as the JVM's JSON writer does. */
+void dw_json_put_text(struct dw_buf *out, const char *bytes, size_t len, bool astral);
 void dw_json_put_string(struct dw_buf *out, const char *bytes, size_t len, bool astral);
 
 #endif

@@ -2,6 +2,7 @@
 #include "chsk/json.h"
 #include "chsk/num.h"
 #include "chsk/utf8.h"
+#include "chsk/writer.h"
 
 #include <math.h>
 
@@ -271,16 +272,13 @@ static const char *basic_run(const char *at, const char *end)
     return at;
 }
 
-void dw_json_put_string(struct dw_buf *out, const char *bytes, size_t len, bool astral)
+void dw_json_put_text(struct dw_buf *out, const char *bytes, size_t len, bool astral)
 {
     const char *at = bytes, *end = bytes + len, *run = at;
 
-    if (!dw_buf_reserve(out, len + 2))
-        return;
-    dw_buf_addc(out, '"');
     for (;;) {
         at = astral ? basic_run(at, end) : plain_run(at, end);
-        dw_buf_add(out, run, (size_t)(at - run));
+        dw_put(out, run, (size_t)(at - run));
         if (at == end)
             break;
         if ((unsigned char)*at >= 0xf0) {
@@ -293,5 +291,11 @@ void dw_json_put_string(struct dw_buf *out, const char *bytes, size_t len, bool 
         }
         run = at;
     }
-    dw_buf_addc(out, '"');
+}
+
+void dw_json_put_string(struct dw_buf *out, const char *bytes, size_t len, bool astral)
+{
+    dw_putc(out, '"');
+    dw_json_put_text(out, bytes, len, astral);
+    dw_putc(out, '"');
 }

@@ -1,5 +1,6 @@
 /* The JSON writer.  JSON says less than the value tree: docs/values.md has the table of what becomes
  * of keywords, sets, instants and the rest, and this file follows it. */
+#include "chsk/base64.h"
 #include "chsk/edn.h"
 #include "chsk/inst.h"
 #include "chsk/json.h"
@@ -97,7 +98,7 @@ static void write_scalar(struct dw_buf *out, const struct dw_value *value)
         break;
     case DW_T_BYTES:
         dw_putc(out, '"');
-        dw_put_base64(out, value);
+        dw_base64_put(out, value->u.text.bytes, value->u.text.len);
         dw_putc(out, '"');
         break;
     case DW_T_ARRAY:

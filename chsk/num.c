@@ -69,6 +69,52 @@ const struct dw_value *dw_num_integer(struct dw_arena *arena, const char *digits
     return value;
 }
 
+bool dw_num_is_positive(const struct dw_value *integer)
+{
+    if (integer->type == DW_T_INT)
+        return integer->u.integer > 0;
+    return integer->u.text.bytes[0] != '-' && !dw_is_text(integer, DW_T_BIGINT, "0", 1);
+}
+
+static uint64_t greatest_divisor(uint64_t a, uint64_t b)
+{
+    while (b != 0) {
+        uint64_t rest = a % b;
+
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+/* The int64 in an INT or BIGINT; false when it does not fit. */
+static bool small_integer(const struct dw_value *value, int64_t *out)
+{
+    bool negative;
+
+    if (value->type == DW_T_INT) {
+        *out = value->u.integer;
+        return true;
+    }
+    negative = value->u.text.bytes[0] == '-';
+    return dw_num_int64(value->u.text.bytes + negative, value->u.text.len - negative, negative, out);
+}
+
+const struct dw_value *dw_num_ratio(struct dw_arena *arena, const struct dw_value *above, const struct dw_value *below)
+{
+    int64_t top, bottom, common;
+
+    if (above == NULL || below == NULL)
+        return NULL;
+    if (!small_integer(above, &top) || !small_integer(below, &bottom))
+        return dw_pair(arena, DW_T_RATIO, above, below);
+    /* a divisor of `bottom`, hence at most INT64_MAX */
+    common = (int64_t)greatest_divisor(top < 0 ? 0 - (uint64_t)top : (uint64_t)top, (uint64_t)bottom);
+    if (bottom == common)
+        return dw_int(arena, top / common);
+    return dw_pair(arena, DW_T_RATIO, dw_int(arena, top / common), dw_int(arena, bottom / common));
+}
+
 bool dw_num_is_real(const char *text, size_t len)
 {
     size_t i = 0, digits = 0;

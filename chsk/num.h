@@ -15,6 +15,12 @@ bool dw_num_int64(const char *digits, size_t len, bool negative, int64_t *out);
 const struct dw_value *dw_num_integer(struct dw_arena *arena, const char *digits, size_t len, bool negative,
                                       bool force_big);
 
+/* True for an INT or BIGINT above zero. */
+bool dw_num_is_positive(const struct dw_value *integer);
+/* RATIO of two integers, the lower one positive; in lowest terms where both fit an int64, and an INT
+ * where that leaves nothing below the line.  NULL when an argument is NULL or memory is short. */
+const struct dw_value *dw_num_ratio(struct dw_arena *arena, const struct dw_value *above, const struct dw_value *below);
+
 /* The nearest double of [-+]digits[.digits][(e|E)[-+]digits], which the caller has checked to be of
  * that form; infinite when out of range. */
 double dw_num_real(const char *text, size_t len);

@@ -23,6 +23,7 @@ struct dw_frame {
     size_t at;     /* offset of the bracket in the input */
     uint64_t left; /* values still to come, where the format says it in advance */
     const struct dw_value *aux;
+    const char *outer_end; /* the input's end outside it, where the bracket has an end of its own */
 };
 
 struct dw_reader {

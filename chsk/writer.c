@@ -48,7 +48,7 @@ void dw_writer_push(struct dw_writer *writer, const struct dw_value *value, uint
         writer->open = grown;
         writer->cap *= 2;
     }
-    writer->open[writer->depth++] = (struct dw_open){value, 0, state};
+    writer->open[writer->depth++] = (struct dw_open){.value = value, .state = state};
 }
 
 void dw_put_int(struct dw_buf *out, int64_t value)
@@ -108,28 +108,4 @@ void dw_put_element(struct dw_buf *out, const struct dw_value *array, size_t i, 
         dw_put(out, text, dw_num_print_float(value, text));
     else
         dw_put(out, text, dw_num_print_double(value, text));
-}
-
-void dw_put_base64(struct dw_buf *out, const struct dw_value *bytes)
-{
-    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const unsigned char *at = (const unsigned char *)bytes->u.text.bytes;
-    size_t left = bytes->u.text.len;
-
-    for (; left > 0; at += 3, left -= left < 3 ? left : 3) {
-        uint32_t bits = (uint32_t)at[0] << 16;
-        char four[4];
-
-        if (left > 1)
-            bits |= (uint32_t)at[1] << 8;
-        if (left > 2)
-            bits |= at[2];
-        for (int i = 0; i < 4; i++)
-            four[i] = letters[bits >> (18 - 6 * i) & 63];
-        if (left < 3)
-            four[3] = '=';
-        if (left < 2)
-            four[2] = '=';
-        dw_put(out, four, 4);
-    }
 }

@@ -15,6 +15,7 @@ struct dw_open {
     const struct dw_value *value;
     size_t next;   /* child to be written next */
     uint8_t state; /* each format's own */
+    size_t at;     /* each format's own: a place in the output */
 };
 
 struct dw_writer {
@@ -77,8 +78,6 @@ void dw_put_real(struct dw_buf *out, const struct dw_value *value);
 void dw_put_integer(struct dw_buf *out, const struct dw_value *value);
 /* Element `i` of an ARRAY; nan and infinities are written as `odd` says (NaN, Inf, -Inf). */
 void dw_put_element(struct dw_buf *out, const struct dw_value *array, size_t i, const char *const odd[3]);
-/* Base64 with padding. */
-void dw_put_base64(struct dw_buf *out, const struct dw_value *bytes);
 /* One of `odd` (NaN, Inf, -Inf) for a real that is not finite; false for a finite one. */
 bool dw_put_odd_real(struct dw_buf *out, double value, const char *const odd[3]);
 

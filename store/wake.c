@@ -26,7 +26,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -37,9 +36,11 @@ enum {
     /* Without a -wal each look takes a lock that can make a writer's commit fail: look less often. */
     RECHECK_JOURNAL_US = 2000,
     RECHECK_BUSY_US = 1000,
-    /* Ringing takes time per listener, and so does what they do then: pause a multiple of it. */
+    /* Ringing takes time per listener, and so does what they do then: pause a multiple of it, the
+     * longer the more rings had to wait in a row. */
     RING_PAUSE_FACTOR = 20,
-    RING_PAUSE_MAX_US = 10000,
+    RING_PAUSE_US = 2000,
+    RING_PAUSE_MAX_US = 16000,
 };
 
 struct news {
@@ -122,17 +123,6 @@ static int open_timer(struct dw_wake *wake, struct dw_err *err)
     return DW_OK;
 }
 
-static void remember_file(struct dw_wake *wake)
-{
-    const char *path = dw_store_queue_path(wake->store);
-    struct stat st;
-
-    if (path != NULL && stat(path, &st) == 0) {
-        wake->queue_dev = st.st_dev;
-        wake->queue_ino = st.st_ino;
-    }
-}
-
 int dw_wake_open(struct dw_store *store, enum dw_wake_mode mode, struct dw_wake **out, struct dw_err *err)
 {
     struct dw_wake *wake = calloc(1, sizeof *wake);
@@ -150,7 +140,6 @@ int dw_wake_open(struct dw_store *store, enum dw_wake_mode mode, struct dw_wake 
         dw_wake_close(wake);
         return rc;
     }
-    remember_file(wake);
     wake->tick_us = next_tick(now);
     dw_role_choose(wake, now);
     set_timer(wake, now);
@@ -173,11 +162,6 @@ void dw_wake_close(struct dw_wake *wake)
 int dw_wake_fd(const struct dw_wake *wake)
 {
     return wake->epoll_fd;
-}
-
-bool dw_wake_replaced(const struct dw_wake *wake)
-{
-    return wake->replaced;
 }
 
 static void drain_watch(struct dw_wake *wake, struct news *news)
@@ -217,13 +201,8 @@ static void collect(struct dw_wake *wake, struct news *news)
 
 static void tick(struct dw_wake *wake, int64_t now)
 {
-    const char *path = dw_store_queue_path(wake->store);
-    struct stat st;
-
     wake->stats.ticks++;
     wake->tick_us = next_tick(now);
-    if (path != NULL && wake->queue_ino != 0)
-        wake->replaced = stat(path, &st) != 0 || st.st_ino != wake->queue_ino || st.st_dev != wake->queue_dev;
     dw_role_tick(wake, now);
 }
 
@@ -254,14 +233,21 @@ static bool too_early(const struct dw_wake *wake, const struct news *news)
 
 static void ring_if_due(struct dw_wake *wake, int64_t now)
 {
-    int64_t took;
+    int64_t pause;
 
-    if (!wake->ring_owed || now < wake->ring_us)
+    if (!wake->ring_owed)
         return;
-    took = dw_bell_ring(&wake->bell);
+    if (now < wake->ring_us) {
+        wake->ring_late = true;
+        return;
+    }
+    pause = min64(dw_bell_ring(&wake->bell) * RING_PAUSE_FACTOR, RING_PAUSE_US);
+    if (wake->ring_late)
+        pause = min64(max64(wake->ring_pause_us * 2, pause), RING_PAUSE_MAX_US);
     wake->stats.rings++;
-    wake->ring_owed = false;
-    wake->ring_us = now + min64(took * RING_PAUSE_FACTOR, RING_PAUSE_MAX_US);
+    wake->ring_owed = wake->ring_late = false;
+    wake->ring_pause_us = pause;
+    wake->ring_us = now + pause;
 }
 
 static void found(struct dw_wake *wake, bool ticked, bool rung, int64_t now)

@@ -7,10 +7,9 @@
 #include "store/wake_watch.h"
 
 #include <stdint.h>
-#include <sys/types.h>
 
 enum {
-    DW_WAKE_SEATS = 3,            /* so many doorbells watch for themselves before there is a leader */
+    DW_WAKE_SEATS = 2,            /* so many doorbells watch for themselves before there is a leader */
     DW_WAKE_TICK_US = 4000000,    /* safety tick */
     DW_WAKE_SUSPECT_US = 200000,  /* a change that nobody rang for so long: the leader hangs */
     DW_WAKE_POLL_MIN_US = 20000,  /* timed fallback: after a change */
@@ -39,21 +38,18 @@ struct dw_wake {
     bool known;   /* `version` is the baseline: what the last reported state had */
     uint32_t version;
 
-    bool pending;        /* re-checks are due since event_us */
-    bool seen;           /* a change was seen since then */
-    bool busy;           /* the last look found the database locked */
-    int64_t event_us;    /* last event */
-    int64_t tick_us;     /* next safety tick */
-    int64_t poll_us;     /* next look of the timed fallback */
-    int64_t poll_gap_us; /* and its present interval */
-    int64_t suspect_us;  /* when to stop trusting the leader; 0 = trusted */
-    bool ring_owed;
-    int64_t ring_us;  /* not before */
+    bool pending;              /* re-checks are due since event_us */
+    bool seen;                 /* a change was seen since then */
+    bool busy;                 /* the last look found the database locked */
+    int64_t event_us;          /* last event */
+    int64_t tick_us;           /* next safety tick */
+    int64_t poll_us;           /* next look of the timed fallback */
+    int64_t poll_gap_us;       /* and its present interval */
+    int64_t suspect_us;        /* when to stop trusting the leader; 0 = trusted */
+    bool ring_owed, ring_late; /* late: it had to wait for ring_us */
+    int64_t ring_us, ring_pause_us;
     int64_t armed_us; /* what the timer is set to; 0 = not */
 
-    dev_t queue_dev;
-    ino_t queue_ino;
-    bool replaced;
     struct dw_wake_stats stats;
 };
 

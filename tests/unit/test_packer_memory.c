@@ -43,7 +43,8 @@ static const struct dw_value *rich_value(struct dw_arena *arena)
     items[1] = nested;
     items[3] = dw_pair(arena, DW_T_TAGGED, dw_text(arena, DW_T_SYMBOL, "a/b", 3), dw_double(arena, 1.5));
     items[5] = dw_seq(arena, DW_T_SET, items, 300);
-    items[4] = dw_seq(arena, DW_T_VECTOR, items + 6, 2); /* a composite key */
+    items[7] = dw_seq(arena, DW_T_MAP, items + 8, 100); /* keys that the transit and msgpack writers number */
+    items[4] = dw_seq(arena, DW_T_VECTOR, items + 9, 2); /* a composite key */
     return dw_seq(arena, DW_T_MAP, items, 200);
 }
 
@@ -115,11 +116,34 @@ static void json_survives_every_failing_allocation(void **state)
     sweep("json");
 }
 
+static void transit_survives_every_failing_allocation(void **state)
+{
+    (void)state;
+    sweep("transit");
+    sweep("transit-verbose");
+}
+
+static void msgpack_survives_every_failing_allocation(void **state)
+{
+    (void)state;
+    sweep("msgpack");
+}
+
+static void gzip_survives_every_failing_allocation(void **state)
+{
+    (void)state;
+    sweep("gzip+edn");
+    sweep("gzip+msgpack");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(edn_survives_every_failing_allocation),
         cmocka_unit_test(json_survives_every_failing_allocation),
+        cmocka_unit_test(transit_survives_every_failing_allocation),
+        cmocka_unit_test(msgpack_survives_every_failing_allocation),
+        cmocka_unit_test(gzip_survives_every_failing_allocation),
     };
 
     return cmocka_run_group_tests_name("packer memory", tests, NULL, NULL);
