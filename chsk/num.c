@@ -359,7 +359,7 @@ static size_t print_plain(const struct shortest *made, char *out)
     if (made->point < 1)
         out[len++] = '0';
     for (int i = 0; i < made->point; i++)
-        out[len++] = i < made->count ? made->digits[i] : (char)'0';
+        out[len++] = (char)(i < made->count ? made->digits[i] : '0');
     out[len++] = '.';
     for (int i = made->point; i < 0; i++)
         out[len++] = '0';

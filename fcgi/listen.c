@@ -145,7 +145,7 @@ static bool is_welcome(const struct sockaddr_storage *peer)
 
 int dw_listen_accept(int descriptor, int request_ms)
 {
-    const struct timeval wait = {.tv_sec = request_ms / 1000, .tv_usec = request_ms % 1000 * 1000};
+    const struct timeval wait = {.tv_sec = request_ms / 1000, .tv_usec = request_ms % 1000 * 1000L};
     struct sockaddr_storage peer = {.ss_family = AF_UNIX};
     socklen_t len = sizeof peer;
     int fd = accept4(descriptor, (struct sockaddr *)&peer, &len, SOCK_CLOEXEC);

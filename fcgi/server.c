@@ -53,8 +53,8 @@ static void list_link(struct dw_links *list, struct dw_link *link)
 
 static void free_link(struct dw_links *list, struct dw_link *link)
 {
-    *(link->prev != NULL ? &link->prev->next : &list->first) = link->next;
-    *(link->next != NULL ? &link->next->prev : &list->last) = link->prev;
+    *(link != list->first ? &link->prev->next : &list->first) = link->next;
+    *(link != list->last ? &link->next->prev : &list->last) = link->prev;
     dw_buf_fini(&link->out);
     free(link);
 }
