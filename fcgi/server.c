@@ -250,16 +250,6 @@ static int open_lot(struct dw_fcgi *fcgi, struct dw_err *err)
     return DW_OK;
 }
 
-static void close_lot(struct dw_fcgi *fcgi)
-{
-    dw_lot_free(fcgi->lot);
-    dw_wake_close(fcgi->wake); /* its descriptor leaves the epoll set by being closed */
-    dw_store_close(fcgi->store);
-    fcgi->lot = NULL;
-    fcgi->wake = NULL;
-    fcgi->store = NULL;
-}
-
 static void park(struct dw_fcgi *fcgi, struct dw_parked *parked)
 {
     int descriptor = parked->connection.fcgi.descriptor;
@@ -305,24 +295,9 @@ static void on_notify(struct dw_fcgi *fcgi)
     }
 }
 
-/* A backup was put in the queue's place, or the file was deleted and made anew: lets all polls come back
- * to the new one.  The first that does opens it. */
-static void follow_replaced(struct dw_fcgi *fcgi)
-{
-    dw_log_warn("the queue file was replaced: starting again on the new one");
-    dw_lot_drain(fcgi->lot);
-    close_lot(fcgi);
-}
-
 static void on_wake(struct dw_fcgi *fcgi)
 {
-    bool changed = dw_wake_check(fcgi->wake);
-
-    if (dw_wake_replaced(fcgi->wake)) {
-        follow_replaced(fcgi);
-        return;
-    }
-    if (!changed)
+    if (!dw_wake_check(fcgi->wake))
         return;
     dw_lot_wake(fcgi->lot);
     dw_house_active(fcgi->backend.house);
@@ -508,7 +483,9 @@ static void close_all(struct dw_fcgi *fcgi)
     on_notify(fcgi); /* the last ones that the readers handed over are answered in passing */
     close_links(&fcgi->arriving);
     close_links(&fcgi->leaving);
-    close_lot(fcgi);
+    dw_lot_free(fcgi->lot);
+    dw_wake_close(fcgi->wake);
+    dw_store_close(fcgi->store);
     dw_backend_close(fcgi);
     if (fcgi->signal_fd >= 0)
         (void)close(fcgi->signal_fd);

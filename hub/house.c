@@ -268,8 +268,11 @@ static int64_t release_due(struct dw_house *house, int64_t now)
 
 static void tick(struct dw_house *house, int64_t now)
 {
+    uint32_t moves;
+
     if (house->tick_due_ms > now)
         return;
+    report(house, "following the queue file", NULL, dw_store_follow(house->store, &moves, NULL));
     house->keeper = dw_store_housekeeper(house->store);
     if (house->keeper) {
         release(house);

@@ -17,6 +17,13 @@ static int64_t grid_ms(const struct dw_hub *hub)
     return grid < 1 ? 1 : grid > 500 ? 500 : grid;
 }
 
+static int start_at_end(struct dw_lot *lot, struct dw_err *err)
+{
+    int rc = dw_store_end(lot->store, &lot->routed, err);
+
+    return rc == DW_OK ? dw_store_reply_end(lot->store, &lot->routed_reply, err) : rc;
+}
+
 struct dw_lot *dw_lot_new(struct dw_hub *hub, struct dw_store *store, const struct dw_lot_callbacks *callbacks,
                           struct dw_err *err)
 {
@@ -34,9 +41,9 @@ struct dw_lot *dw_lot_new(struct dw_hub *hub, struct dw_store *store, const stru
     lot->outbox = dw_outbox_new(hub);
     lot->arena = dw_arena_new(0);
     if (lot->outbox != NULL && lot->arena != NULL)
-        rc = dw_store_end(store, &lot->routed, err);
+        rc = dw_store_follow(store, &lot->moves, err);
     if (rc == DW_OK)
-        rc = dw_store_reply_end(store, &lot->routed_reply, err);
+        rc = start_at_end(lot, err);
     if (rc != DW_OK) {
         dw_lot_free(lot);
         return NULL;
@@ -133,7 +140,7 @@ void dw_lot_fail(struct dw_lot *lot, struct dw_parked *parked, const char *doing
 
 /* The end of a held request without an event.  A poll's time-out is claimed like events: it says that
  * there was nothing up to here. */
-static void answer_timeout(struct dw_lot *lot, struct dw_parked *parked)
+static void answer_timeout(struct dw_lot *lot, struct dw_parked *parked, bool claim)
 {
     struct dw_answer answer = DW_ANSWER_INIT;
     struct dw_err err = {0};
@@ -144,7 +151,7 @@ static void answer_timeout(struct dw_lot *lot, struct dw_parked *parked)
     if (rc != DW_OK) {
         dw_lot_fail(lot, parked, "packing a time-out", &err, rc);
     } else {
-        if (parked->kind == DW_PARKED_POLL)
+        if (parked->kind == DW_PARKED_POLL && claim)
             (void)dw_store_claim_answer(lot->store, parked->slot, parked->epoch,
                                         parked->after > lot->routed ? parked->after : lot->routed);
         dw_counter_add(&lot->hub->counters.timeouts, 1);
@@ -163,8 +170,31 @@ static void add(struct dw_lot *lot, struct dw_parked *parked)
     publish_count(lot);
 }
 
+bool dw_lot_follow(struct dw_lot *lot)
+{
+    struct dw_err err = {0};
+    uint32_t moves = lot->moves;
+    int rc = dw_store_follow(lot->store, &moves, &err);
+
+    if (rc == DW_OK && moves == lot->moves)
+        return true;
+    if (rc == DW_OK) {
+        dw_log_warn("the queue file was replaced: all polls are let go and come back to the new one");
+        /* Their slots belong to nobody or to others by now. */
+        while (lot->earliest != NULL)
+            answer_timeout(lot, lot->earliest, false);
+        rc = start_at_end(lot, &err);
+    }
+    if (rc == DW_OK)
+        lot->moves = moves;
+    else
+        dw_log_error("following the queue file failed: %s", dw_err_say(&err, rc));
+    return rc == DW_OK;
+}
+
 void dw_lot_adopt(struct dw_lot *lot, struct dw_parked *parked)
 {
+    (void)dw_lot_follow(lot);
     if (parked->kind != DW_PARKED_MUTE && !dw_index_add(&lot->index, parked)) {
         parked->kind = DW_PARKED_MUTE; /* so that it is not taken out of the index */
         add(lot, parked);
@@ -173,7 +203,7 @@ void dw_lot_adopt(struct dw_lot *lot, struct dw_parked *parked)
     }
     add(lot, parked);
     if (atomic_load_explicit(&lot->hub->draining, memory_order_relaxed))
-        answer_timeout(lot, parked);
+        answer_timeout(lot, parked, true);
     else if (parked->kind == DW_PARKED_POLL)
         dw_lot_catch_up(lot, parked);
     else if (parked->kind == DW_PARKED_CALLBACK)
@@ -192,7 +222,7 @@ void dw_lot_tick(struct dw_lot *lot, int64_t now_ms)
     if (lot->route_due_ms <= now_ms)
         dw_lot_route(lot);
     while (lot->earliest != NULL && lot->earliest->deadline_ms <= now_ms)
-        answer_timeout(lot, lot->earliest);
+        answer_timeout(lot, lot->earliest, true);
 }
 
 int64_t dw_lot_due(const struct dw_lot *lot)
@@ -206,7 +236,7 @@ void dw_lot_drain(struct dw_lot *lot)
 {
     dw_lot_route(lot);
     while (lot->earliest != NULL)
-        answer_timeout(lot, lot->earliest);
+        answer_timeout(lot, lot->earliest, true);
 }
 
 void dw_lot_wake(struct dw_lot *lot)

@@ -20,6 +20,7 @@ struct dw_lot {
     struct dw_parked *earliest, *latest; /* by deadline */
     size_t count;
     int64_t routed, routed_reply; /* everything up to these ids has been routed */
+    uint32_t moves;               /* of the store, when these ids were read */
     int64_t route_due_ms;         /* monotonic; pushes are waiting for the batch to fill until then */
     struct dw_outbox *outbox;     /* the round's pushes, in the order of `targets` */
     struct dw_target *targets;
@@ -29,6 +30,8 @@ struct dw_lot {
 };
 
 /* lot.c */
+/* Starts anew where another file has taken the queue's place; false: the queue can't be read now. */
+bool dw_lot_follow(struct dw_lot *lot);
 void dw_lot_remove(struct dw_lot *lot, struct dw_parked *parked);
 void dw_lot_mute(struct dw_lot *lot, struct dw_parked *parked);
 void dw_lot_answer(struct dw_lot *lot, struct dw_parked *parked, const struct dw_answer *answer);

@@ -287,6 +287,10 @@ static bool route_replies(struct dw_lot *lot)
 void dw_lot_route(struct dw_lot *lot)
 {
     lot->route_due_ms = INT64_MAX;
+    if (!dw_lot_follow(lot)) {
+        lot->route_due_ms = dw_clock_mono_ms() + RETRY_MS;
+        return;
+    }
     while (route_pushes(lot))
         ;
     while (route_replies(lot))

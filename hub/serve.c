@@ -177,11 +177,17 @@ static struct dw_parked *serve(struct dw_serving_call *call)
     const struct dw_request *request = call->request;
     const char *query = request->query != NULL ? request->query : "";
     bool is_get = request->method != NULL && strcmp(request->method, "GET") == 0;
+    uint32_t moves;
     int rc;
 
     if (!is_get && (request->method == NULL || strcmp(request->method, "POST") != 0)) {
         dw_answer_text(call->answer, 405, "Use GET or POST");
         call->answer->allow = "GET, POST";
+        return NULL;
+    }
+    rc = dw_store_follow(call->server->store, &moves, &call->err);
+    if (rc != DW_OK) {
+        dw_serve_failed(call, "opening the queue", rc);
         return NULL;
     }
     if (strlen(query) > (size_t)call->server->hub->conf->limits_query_bytes) {

@@ -63,6 +63,7 @@ struct dw_store_ops {
     int (*counters)(struct dw_store *store, dw_counter_fn *fn, void *context, struct dw_err *err);
     int (*figures)(struct dw_store *store, struct dw_store_figures *figures, struct dw_err *err);
 
+    int (*follow)(struct dw_store *store, uint32_t *moves, struct dw_err *err);
     int (*version)(struct dw_store *store, uint32_t *version, struct dw_err *err);
     const char *(*queue_path)(const struct dw_store *store);
     const char *(*state_dir)(const struct dw_store *store);

@@ -284,6 +284,7 @@ int dw_sqlite_follow(struct dw_sqlite *s, struct dw_err *err)
         return DW_OK;
     close_db(s, DW_QUEUE);
     s->version_bias += 0x10000; /* the new file counts from its own beginning */
+    s->moves++;
     rc = open_queue(s, err);
     if (rc == DW_OK)
         rc = attach(s, err);
@@ -323,6 +324,14 @@ static const char *state_dir(const struct dw_store *store)
     return ((const struct dw_sqlite *)store)->state_dir;
 }
 
+static int follow(struct dw_store *store, uint32_t *moves, struct dw_err *err)
+{
+    int rc = dw_sqlite_follow(dw_sqlite_of(store), err);
+
+    *moves = dw_sqlite_of(store)->moves;
+    return rc;
+}
+
 static const struct dw_store_ops ops = {
     .close = close_store,
     .end = dw_sqlite_store_end,
@@ -360,6 +369,7 @@ static const struct dw_store_ops ops = {
     .count = dw_sqlite_count,
     .counters = dw_sqlite_counters,
     .figures = dw_sqlite_figures,
+    .follow = follow,
     .version = dw_sqlite_version,
     .queue_path = queue_path,
     .state_dir = state_dir,

@@ -30,6 +30,7 @@ struct dw_sqlite {
     dev_t queue_dev; /* the queue file that is open, to notice that another took its place */
     ino_t queue_ino;
     uint32_t version_bias; /* keeps dw_store_version changing over a replaced file */
+    uint32_t moves;        /* how often another file has taken the queue's place */
     struct dw_claims claims;
     int lock_fd;
     int32_t worker; /* -1: not joined */

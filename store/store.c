@@ -232,6 +232,11 @@ int dw_store_figures(struct dw_store *store, struct dw_store_figures *figures, s
     return store->ops->figures(store, figures, err);
 }
 
+int dw_store_follow(struct dw_store *store, uint32_t *moves, struct dw_err *err)
+{
+    return store->ops->follow(store, moves, err);
+}
+
 int dw_store_version(struct dw_store *store, uint32_t *version, struct dw_err *err)
 {
     return store->ops->version(store, version, err);

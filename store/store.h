@@ -294,6 +294,11 @@ struct dw_store_figures {
 };
 int dw_store_figures(struct dw_store *store, struct dw_store_figures *figures, struct dw_err *err);
 
+/* Another file may take the queue's place (a restored backup): goes over to it.  `*moves` counts how often
+ * this store has done so; ids, cursors and claim slots from before then mean nothing any more.  Costs
+ * one stat(2).  Call it before serving a request; dw_store_version and dw_store_client_update do it too. */
+int dw_store_follow(struct dw_store *store, uint32_t *moves, struct dw_err *err);
+
 /* ---- wake-up (store/wake.h builds on these) ---- */
 
 /* PRAGMA data_version of the queue file on this store's connection: changes when another connection
