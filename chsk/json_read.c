@@ -23,8 +23,7 @@ static bool can_be_keyword(const char *text, size_t len)
     for (size_t i = 0; i < len; i++) {
         size_t width;
 
-        if ((dw_edn_class[(unsigned char)text[i]] & DW_EDN_ENDS_TOKEN) != 0 || text[i] == '@' || text[i] == '`' ||
-            text[i] == '~')
+        if ((dw_edn_class[(unsigned char)text[i]] & DW_EDN_ENDS_TOKEN) != 0 || memchr("@`~", text[i], 3) != NULL)
             return false;
         if ((unsigned char)text[i] >= 0xc2 && is_wide_space(dw_utf8_decode(text + i, &width)))
             return false;

@@ -111,7 +111,7 @@ const struct dw_value *dw_num_ratio(struct dw_arena *arena, const struct dw_valu
     /* a divisor of `bottom`, hence at most INT64_MAX */
     common = (int64_t)greatest_divisor(top < 0 ? 0 - (uint64_t)top : (uint64_t)top, (uint64_t)bottom);
     if (bottom == common)
-        return dw_int(arena, top / common);
+        return dw_int(arena, top / common); /* NOLINT(clang-analyzer-core.DivideZero): bottom > 0, see num.h */
     return dw_pair(arena, DW_T_RATIO, dw_int(arena, top / common), dw_int(arena, bottom / common));
 }
 
