@@ -46,7 +46,7 @@
     X(INT, limits_parked, "limits", "parked", 20000, 0, 1000000)                                                       \
     X(INT, limits_holders, "limits", "holders", 0, 0, 100000)                                                          \
     X(INT, limits_retry_ms, "limits", "retry_ms", 5000, 100, 3600000)                                                  \
-    X(INT, limits_request_ms, "limits", "request_ms", 10000, 100, 600000)                                              \
+    X(INT, limits_request_ms, "limits", "request_ms", 30000, 100, 600000)                                              \
     X(INT, limits_threads, "limits", "threads", 4, 1, 64)                                                              \
     X(WORD, log_level, "log", "level", "info|error|warn|debug", 0, 0)                                                  \
     X(WORD, log_target, "log", "target", "stderr|syslog", 0, 0)                                                        \

@@ -11,7 +11,6 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -143,16 +142,15 @@ static bool is_welcome(const struct sockaddr_storage *peer)
     return false;
 }
 
-int dw_listen_accept(int descriptor, int request_ms)
+int dw_listen_accept(int descriptor)
 {
-    const struct timeval wait = {.tv_sec = request_ms / 1000, .tv_usec = request_ms % 1000 * 1000L};
     struct sockaddr_storage peer = {.ss_family = AF_UNIX};
     socklen_t len = sizeof peer;
-    int fd = accept4(descriptor, (struct sockaddr *)&peer, &len, SOCK_CLOEXEC);
+    int fd = accept4(descriptor, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
     if (fd < 0)
         return -1;
-    if (!is_welcome(&peer) || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait) != 0) {
+    if (!is_welcome(&peer)) {
         (void)close(fd);
         errno = EAGAIN;
         return -1;

@@ -15,9 +15,9 @@ void dw_listen_unlink(const char *address);
 /* True when descriptor 0 is a listening socket: a web server started us as a FastCGI application. */
 bool dw_listen_inherited(void);
 
-/* Accepts one connection (blocking, close-on-exec), or returns -1.  On TCP, $FCGI_WEB_SERVER_ADDRS, a
+/* Accepts one connection (non-blocking, close-on-exec), or returns -1.  On TCP, $FCGI_WEB_SERVER_ADDRS, a
  * comma-separated list, says whose connections are welcome (FastCGI 1.0, section 3.2). */
-int dw_listen_accept(int descriptor, int request_ms);
+int dw_listen_accept(int descriptor);
 
 /* Raises the descriptor limit as far as it may go, up to `want`; returns what it is then. */
 long dw_listen_raise_limit(long want);

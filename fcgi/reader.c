@@ -19,32 +19,12 @@ struct reader {
     struct dw_buf out, head;
 };
 
-bool dw_readers_hand(struct dw_fcgi *fcgi, int descriptor)
+void dw_readers_hand(struct dw_fcgi *fcgi, struct dw_link *link)
 {
-    bool handed = true;
-
     (void)pthread_mutex_lock(&fcgi->mutex);
-    if (fcgi->ready_count == fcgi->ready_room) {
-        size_t room = fcgi->ready_room * 2, i;
-        int *grown = reallocarray(NULL, room, sizeof *grown);
-
-        if (grown != NULL) {
-            for (i = 0; i < fcgi->ready_count; i++)
-                grown[i] = fcgi->ready[(fcgi->ready_first + i) % fcgi->ready_room];
-            free(fcgi->ready);
-            fcgi->ready = grown;
-            fcgi->ready_first = 0;
-            fcgi->ready_room = room;
-        }
-        handed = grown != NULL;
-    }
-    if (handed) {
-        /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): ready_room begins at 256 and doubles */
-        fcgi->ready[(fcgi->ready_first + fcgi->ready_count++) % fcgi->ready_room] = descriptor;
-        (void)pthread_cond_signal(&fcgi->work);
-    }
+    dw_links_add(&fcgi->ready, link);
+    (void)pthread_cond_signal(&fcgi->work);
     (void)pthread_mutex_unlock(&fcgi->mutex);
-    return handed;
 }
 
 static void notify_loop(struct dw_fcgi *fcgi)
@@ -53,15 +33,13 @@ static void notify_loop(struct dw_fcgi *fcgi)
         dw_log_error("cannot wake the loop");
 }
 
-static void write_answer(struct reader *reader, const struct dw_answer *answer)
+/* Writes what is in `out` and ends the connection, now or, where the peer is slow, by the loop. */
+static void write_out(struct reader *reader, int descriptor)
 {
     struct dw_fcgi *fcgi = reader->fcgi;
-    int descriptor = reader->message.fcgx.ipcFd;
     struct dw_link *link;
     size_t written = 0;
 
-    dw_output_records(&reader->out, &reader->head, (uint16_t)reader->message.fcgx.requestId, answer);
-    dw_message_release(&reader->message);
     if (dw_buf_failed(&reader->out)) {
         (void)close(descriptor);
         return;
@@ -80,13 +58,12 @@ static void write_answer(struct reader *reader, const struct dw_answer *answer)
     notify_loop(fcgi);
 }
 
-static void hand_parked(struct reader *reader, struct dw_parked *parked)
+static void hand_parked(struct reader *reader, struct dw_parked *parked, int descriptor, uint16_t request_id)
 {
     struct dw_fcgi *fcgi = reader->fcgi;
 
-    parked->connection.fcgi.descriptor = reader->message.fcgx.ipcFd;
-    parked->connection.fcgi.request_id = (uint16_t)reader->message.fcgx.requestId;
-    dw_message_release(&reader->message);
+    parked->connection.fcgi.descriptor = descriptor;
+    parked->connection.fcgi.request_id = request_id;
     (void)pthread_mutex_lock(&fcgi->mutex);
     parked->later = fcgi->handed;
     fcgi->handed = parked;
@@ -115,48 +92,70 @@ static int open_reader(struct reader *reader, struct dw_err *err)
     return DW_OK;
 }
 
-static void serve(struct reader *reader, struct dw_answer *answer)
+/* The answer to the message, or the parked request that waits for it. */
+static struct dw_parked *answer(struct reader *reader, struct dw_answer *answer)
 {
     const struct dw_message *message = &reader->message;
-    struct dw_parked *parked;
+    struct dw_parked *parked = NULL;
     struct dw_err err = {0};
     int rc = open_reader(reader, &err);
 
     if (rc != DW_OK) {
         dw_log_error("cannot serve: %s", dw_err_say(&err, rc));
         dw_answer_text(answer, 500, "Dumbwaiter cannot open its event queue; its log says why");
-    } else if (message->too_long) {
-        dw_counter_add(&reader->fcgi->backend.hub.counters.bad_requests, 1);
-        dw_answer_text(answer, 413, "The body is too long");
-    } else if (message->cut) {
-        dw_counter_add(&reader->fcgi->backend.hub.counters.bad_requests, 1);
-        dw_answer_text(answer, 400, "The body ended before its Content-Length");
-    } else {
+        return NULL;
+    }
+    if (!message->too_long && !message->cut) {
         parked = dw_serve(reader->server, &message->request, answer);
         dw_house_active(reader->fcgi->backend.house);
-        if (parked != NULL) {
-            hand_parked(reader, parked);
-            return;
-        }
+        return parked;
     }
-    write_answer(reader, answer);
+    dw_counter_add(&reader->fcgi->backend.hub.counters.bad_requests, 1);
+    if (message->too_long)
+        dw_answer_text(answer, 413, "The body is too long");
+    else
+        dw_answer_text(answer, 400, "The body ended before its Content-Length");
+    return NULL;
 }
 
-static int take_ready(struct dw_fcgi *fcgi)
+static void serve(struct reader *reader, struct dw_link *link)
 {
-    int descriptor = -1;
+    struct dw_answer made = DW_ANSWER_INIT;
+    struct dw_parked *parked;
+    uint16_t request_id;
+
+    dw_buf_reset(&reader->out);
+    if (!dw_message_read(&reader->message, &link->in, &reader->out)) {
+        dw_message_release(&reader->message);
+        write_out(reader, link->descriptor);
+        return;
+    }
+    request_id = (uint16_t)reader->message.fcgx.requestId;
+    parked = answer(reader, &made);
+    dw_message_release(&reader->message);
+    if (parked != NULL) {
+        hand_parked(reader, parked, link->descriptor, request_id);
+    } else {
+        dw_output_records(&reader->out, &reader->head, request_id, &made);
+        write_out(reader, link->descriptor);
+    }
+    dw_buf_fini(&made.body);
+}
+
+static struct dw_link *take_ready(struct dw_fcgi *fcgi)
+{
+    struct dw_link *link;
 
     (void)pthread_mutex_lock(&fcgi->mutex);
-    while (fcgi->ready_count == 0 && !fcgi->readers_stop)
+    while (fcgi->ready.first == NULL && !fcgi->readers_stop)
         (void)pthread_cond_wait(&fcgi->work, &fcgi->mutex);
-    if (fcgi->ready_count > 0) {
-        descriptor = fcgi->ready[fcgi->ready_first];
-        fcgi->ready_first = (fcgi->ready_first + 1) % fcgi->ready_room;
-        fcgi->ready_count--;
+    link = fcgi->ready.first;
+    if (link != NULL) {
+        dw_links_remove(&fcgi->ready, link);
         fcgi->busy++;
     }
     (void)pthread_mutex_unlock(&fcgi->mutex);
-    return descriptor;
+    return link;
 }
 
 static void done(struct dw_fcgi *fcgi)
@@ -172,15 +171,12 @@ static void *reader_main(void *context)
 {
     struct dw_fcgi *fcgi = context;
     struct reader reader = {.fcgi = fcgi};
-    int descriptor;
+    struct dw_link *link;
 
     dw_message_init(&reader.message);
-    while ((descriptor = take_ready(fcgi)) >= 0) {
-        struct dw_answer answer = DW_ANSWER_INIT;
-
-        if (dw_message_read(&reader.message, descriptor, atomic_load(&fcgi->body_max)))
-            serve(&reader, &answer);
-        dw_buf_fini(&answer.body);
+    while ((link = take_ready(fcgi)) != NULL) {
+        serve(&reader, link);
+        dw_link_free(link);
         done(fcgi);
     }
     dw_message_fini(&reader.message);
@@ -195,10 +191,8 @@ int dw_readers_start(struct dw_fcgi *fcgi, struct dw_err *err)
 {
     size_t want = (size_t)fcgi->conf->limits_threads;
 
-    fcgi->ready_room = 256;
-    fcgi->ready = calloc(fcgi->ready_room, sizeof *fcgi->ready);
     fcgi->readers = calloc(want, sizeof *fcgi->readers);
-    if (fcgi->ready == NULL || fcgi->readers == NULL)
+    if (fcgi->readers == NULL)
         return dw_err_set(err, DW_NOMEM, "out of memory");
     while (fcgi->reader_count < want) {
         if (pthread_create(&fcgi->readers[fcgi->reader_count], NULL, reader_main, fcgi) != 0)
@@ -219,10 +213,5 @@ void dw_readers_stop(struct dw_fcgi *fcgi)
     for (i = 0; i < fcgi->reader_count; i++)
         (void)pthread_join(fcgi->readers[i], NULL);
     free(fcgi->readers);
-    while (fcgi->ready_count > 0) {
-        (void)close(fcgi->ready[fcgi->ready_first]);
-        fcgi->ready_first = (fcgi->ready_first + 1) % fcgi->ready_room;
-        fcgi->ready_count--;
-    }
-    free(fcgi->ready);
+    (void)dw_links_close_overdue(&fcgi->ready, INT64_MAX);
 }

@@ -1,41 +1,87 @@
 /* FastCGI records; see record.h. */
 #include "fcgi/record.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 enum { BEGIN_REQUEST = 1, ABORT_REQUEST = 2, END_REQUEST = 3, PARAMS = 4, STDIN = 5, STDOUT = 6 };
 
 #define HEADER 8
 #define CONTENT_MAX 65528 /* the largest multiple of 8 that the length field can say */
+#define PARAMS_MAX 262144 /* far more than any web server lets a request's headers be */
 
-enum dw_record_state dw_record_look(const unsigned char *bytes, size_t len, size_t room)
+static size_t content_of(const unsigned char *header)
 {
-    size_t at = 0, content;
-    bool begun = false, params_done = false;
+    return (size_t)header[4] << 8 | header[5];
+}
 
-    while (len - at >= HEADER) {
-        const unsigned char *header = bytes + at;
+/* A header is complete: what does it mean for the request? */
+static enum dw_inflow_state take_header(struct dw_inflow *inflow, size_t body_max)
+{
+    const unsigned char *header = inflow->header;
+    size_t content = content_of(header);
+    uint16_t id = (uint16_t)(header[2] << 8 | header[3]);
 
-        content = (size_t)header[4] << 8 | header[5];
-        if (header[0] != 1 || header[1] == 0)
-            return DW_RECORD_BROKEN;
-        /* Management records (request id 0) and an abort want an answer of their own. */
-        if ((header[2] | header[3]) == 0 || header[1] == ABORT_REQUEST)
-            return DW_RECORD_READY;
-        if (header[1] == BEGIN_REQUEST)
-            begun = true;
-        else if (!begun)
-            return DW_RECORD_BROKEN;
-        else if (header[1] == PARAMS && content == 0)
-            params_done = true;
-        else if (header[1] == STDIN && content == 0)
-            return DW_RECORD_READY;
-        if (len - at - HEADER < content + header[6])
-            break;
-        at += HEADER + content + header[6];
+    inflow->keeping = true;
+    inflow->left = content + header[6];
+    if (header[0] != 1 || header[1] == 0)
+        return DW_INFLOW_BROKEN;
+    if (header[1] == BEGIN_REQUEST && id != 0 && !inflow->begun) {
+        inflow->begun = true;
+        inflow->request_id = id;
+    } else if (id == 0 || !inflow->begun || id != inflow->request_id) {
+        /* Management, or what does not belong to the one request of this connection. */
+        return id == 0 ? DW_INFLOW_MORE : DW_INFLOW_BROKEN;
+    } else if (header[1] == PARAMS) {
+        inflow->params += content;
+        return inflow->params > PARAMS_MAX ? DW_INFLOW_BROKEN : DW_INFLOW_MORE;
+    } else if (header[1] == STDIN) {
+        inflow->body += content;
+        inflow->keeping = inflow->body <= body_max || content == 0;
+        inflow->body_skipped |= !inflow->keeping;
     }
-    return params_done && len == room ? DW_RECORD_READY : DW_RECORD_MORE;
+    return DW_INFLOW_MORE;
+}
+
+/* A record is complete. */
+static enum dw_inflow_state end_record(const struct dw_inflow *inflow)
+{
+    const unsigned char *header = inflow->header;
+    bool management = (header[2] | header[3]) == 0;
+
+    if (management || header[1] == ABORT_REQUEST || (header[1] == STDIN && content_of(header) == 0))
+        return DW_INFLOW_READY;
+    return DW_INFLOW_MORE;
+}
+
+enum dw_inflow_state dw_inflow_feed(struct dw_inflow *inflow, const unsigned char *bytes, size_t len, size_t body_max)
+{
+    enum dw_inflow_state state = DW_INFLOW_MORE;
+    size_t take;
+
+    while (len > 0 && state == DW_INFLOW_MORE) {
+        if (inflow->header_len < HEADER) {
+            take = HEADER - inflow->header_len < len ? HEADER - inflow->header_len : len;
+            memcpy(inflow->header + inflow->header_len, bytes, take);
+            inflow->header_len += take;
+            if (inflow->header_len == HEADER) {
+                state = take_header(inflow, body_max);
+                if (inflow->keeping)
+                    dw_buf_add(&inflow->bytes, inflow->header, HEADER);
+            }
+        } else {
+            take = inflow->left < len ? inflow->left : len;
+            if (inflow->keeping)
+                dw_buf_add(&inflow->bytes, bytes, take);
+            inflow->left -= take;
+        }
+        bytes += take;
+        len -= take;
+        if (state == DW_INFLOW_MORE && inflow->header_len == HEADER && inflow->left == 0) {
+            state = end_record(inflow);
+            inflow->header_len = 0;
+        }
+    }
+    return state;
 }
 
 static void add_header(struct dw_buf *out, int type, uint16_t request_id, size_t content, size_t padding)

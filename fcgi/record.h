@@ -1,5 +1,5 @@
-/* FastCGI records, as far as libfcgi does not do it for us: telling whether a whole request has arrived
- * before anyone reads it, and writing the answer to a request whose FCGX_Request is gone.
+/* FastCGI records, as far as libfcgi does not do it for us: collecting a request as it arrives, without
+ * a thread that waits for it, and writing the answer to a request whose FCGX_Request is gone.
  *
  *   byte    0        1      2      3     4      5     6        7
  *        version=1  type   request id   content length  padding  reserved      FastCGI 1.0, section 3.3
@@ -10,18 +10,29 @@
 
 #include "base/buf.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-enum dw_record_state {
-    DW_RECORD_MORE,   /* the request is not complete yet */
-    DW_RECORD_READY,  /* parameters and body are complete, or there is something to answer already */
-    DW_RECORD_BROKEN, /* this is no FastCGI request */
+/* A request on its way in.  Starts zeroed. */
+struct dw_inflow {
+    struct dw_buf bytes;     /* the records so far, but for what of the body is over the limit */
+    unsigned char header[8]; /* of the record under way */
+    size_t header_len, left; /* bytes of its header that are here; of its content and padding that are not */
+    size_t params, body;     /* content bytes of these streams so far */
+    uint16_t request_id;
+    bool begun, keeping, body_skipped;
 };
 
-/* Looks at the first `len` bytes of a connection.  A body may still be on its way when `len` is all that
- * the caller can look at: READY then means that the parameters are complete. */
-enum dw_record_state dw_record_look(const unsigned char *bytes, size_t len, size_t room);
+enum dw_inflow_state {
+    DW_INFLOW_MORE,   /* the request is not complete yet */
+    DW_INFLOW_READY,  /* it is complete, or there is something that the library has to answer already */
+    DW_INFLOW_BROKEN, /* this is no FastCGI request, or its parameters are beyond all bounds */
+};
+
+/* Takes the next bytes of a connection.  Of the body at most `body_max` bytes are kept; `body_skipped`
+ * tells that there were more. */
+enum dw_inflow_state dw_inflow_feed(struct dw_inflow *inflow, const unsigned char *bytes, size_t len, size_t body_max);
 
 /* Appends FCGI_STDOUT records with `head` and `body`, the empty record that ends the stream, and
  * FCGI_END_REQUEST (complete, status 0). */

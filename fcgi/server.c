@@ -9,7 +9,6 @@
 #include "base/log.h"
 #include "fcgi/listen.h"
 #include "fcgi/message.h"
-#include "fcgi/record.h"
 #include "fcgi/server_internal.h"
 
 #include <errno.h>
@@ -27,8 +26,8 @@
 enum kind { KIND_PARKED, KIND_ARRIVING, KIND_LEAVING, KIND_LISTEN, KIND_NOTIFY, KIND_SIGNAL, KIND_WAKE };
 #define KIND_MASK 7u
 
-#define PEEK_ROOM 65536
 #define EVENTS 256
+#define RECEIVE_ROUND 64    /* pieces read before looking at anything else */
 #define ACCEPT_ROUND 64     /* connections accepted before looking at anything else */
 #define ACCEPT_PAUSE_MS 100 /* when out of descriptors */
 #define STOP_PATIENCE_MS 5000
@@ -40,101 +39,74 @@ static bool watch(struct dw_fcgi *fcgi, int op, int descriptor, uint32_t events,
     return epoll_ctl(fcgi->epoll_fd, op, descriptor, &event) == 0;
 }
 
-/* ---- links: connections whose request arrives or whose answer leaves ---- */
-
-/* Every link of a list gets the same time, so its end is the place for the latest deadline. */
-static void list_link(struct dw_links *list, struct dw_link *link)
-{
-    link->next = NULL;
-    link->prev = list->last;
-    *(list->last != NULL ? &list->last->next : &list->first) = link;
-    list->last = link;
-}
-
-static void free_link(struct dw_links *list, struct dw_link *link)
-{
-    *(link != list->first ? &link->prev->next : &list->first) = link->next;
-    *(link != list->last ? &link->next->prev : &list->last) = link->prev;
-    dw_buf_fini(&link->out);
-    free(link);
-}
-
-static void close_overdue(struct dw_fcgi *fcgi, struct dw_links *list, int64_t now)
-{
-    while (list->first != NULL && list->first->deadline_ms <= now) {
-        (void)close(list->first->descriptor);
-        free_link(list, list->first);
-        if (atomic_load(&fcgi->backend.open))
-            dw_counter_add(&fcgi->backend.hub.counters.bad_requests, 1);
-    }
-}
-
-static int64_t earliest_deadline(const struct dw_links *list)
-{
-    return list->first != NULL ? list->first->deadline_ms : INT64_MAX;
-}
-
 /* ---- arriving ---- */
 
-/* 1: its whole request is there; 0: not yet; -1: closed or broken. */
-static int look(struct dw_fcgi *fcgi, int descriptor)
+static enum dw_inflow_state receive(struct dw_fcgi *fcgi, struct dw_link *link)
 {
-    ssize_t got = recv(descriptor, fcgi->peek, PEEK_ROOM, MSG_PEEK | MSG_DONTWAIT);
+    enum dw_inflow_state state = DW_INFLOW_MORE;
+    unsigned char piece[16384];
+    int round;
 
-    if (got < 0)
-        return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? 0 : -1;
-    if (got == 0)
-        return -1;
-    switch (dw_record_look(fcgi->peek, (size_t)got, PEEK_ROOM)) {
-    case DW_RECORD_READY:
-        return 1;
-    case DW_RECORD_MORE:
-        return 0;
-    case DW_RECORD_BROKEN:
-        break;
+    for (round = 0; round < RECEIVE_ROUND && state == DW_INFLOW_MORE; round++) {
+        ssize_t got = recv(link->descriptor, piece, sizeof piece, 0);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return errno == EAGAIN || errno == EWOULDBLOCK ? DW_INFLOW_MORE : DW_INFLOW_BROKEN;
+        if (got == 0)
+            return DW_INFLOW_BROKEN;
+        state = dw_inflow_feed(&link->in, piece, (size_t)got, atomic_load(&fcgi->body_max));
     }
-    return -1;
+    return state;
 }
 
-static void hand_or_close(struct dw_fcgi *fcgi, int descriptor, int looked)
+static void count_broken(struct dw_fcgi *fcgi, unsigned count)
 {
-    if (looked < 0 || !dw_readers_hand(fcgi, descriptor))
-        (void)close(descriptor);
+    if (count > 0 && atomic_load(&fcgi->backend.open))
+        dw_counter_add(&fcgi->backend.hub.counters.bad_requests, count);
 }
 
-static void on_arriving(struct dw_fcgi *fcgi, struct dw_link *link, uint32_t events)
+static void end_arrival(struct dw_fcgi *fcgi, struct dw_link *link, enum dw_inflow_state state)
 {
-    int looked = look(fcgi, link->descriptor);
+    if (state == DW_INFLOW_READY && !dw_buf_failed(&link->in.bytes)) {
+        dw_readers_hand(fcgi, link);
+        return;
+    }
+    count_broken(fcgi, link->in.begun ? 1 : 0); /* an empty connection is a probe and no error */
+    (void)close(link->descriptor);
+    dw_link_free(link);
+}
 
-    if (looked == 0 && (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) == 0)
+static void on_arriving(struct dw_fcgi *fcgi, struct dw_link *link)
+{
+    enum dw_inflow_state state = receive(fcgi, link);
+
+    if (state == DW_INFLOW_MORE)
         return;
     (void)epoll_ctl(fcgi->epoll_fd, EPOLL_CTL_DEL, link->descriptor, NULL);
-    hand_or_close(fcgi, link->descriptor, looked == 0 ? -1 : looked);
-    free_link(&fcgi->arriving, link);
+    dw_links_remove(&fcgi->arriving, link);
+    end_arrival(fcgi, link, state);
 }
 
 static void arrive(struct dw_fcgi *fcgi, int descriptor)
 {
-    int looked = look(fcgi, descriptor);
-    struct dw_link *link;
+    struct dw_link *link = calloc(1, sizeof *link);
+    enum dw_inflow_state state;
 
-    if (looked != 0) {
-        hand_or_close(fcgi, descriptor, looked);
-        return;
-    }
-    link = calloc(1, sizeof *link);
     if (link == NULL) {
         (void)close(descriptor);
         return;
     }
     link->descriptor = descriptor;
     link->deadline_ms = dw_clock_mono_ms() + fcgi->request_ms;
-    list_link(&fcgi->arriving, link);
-    /* Edge-triggered: what has been looked at stays in the socket and must not ring again. */
-    if (!watch(fcgi, EPOLL_CTL_ADD, descriptor, EPOLLIN | EPOLLRDHUP | EPOLLET, link, KIND_ARRIVING)) {
-        (void)close(descriptor);
-        free_link(&fcgi->arriving, link);
-    }
+    state = receive(fcgi, link); /* most requests are there when their connection is */
+    if (state == DW_INFLOW_MORE && !watch(fcgi, EPOLL_CTL_ADD, descriptor, EPOLLIN, link, KIND_ARRIVING))
+        state = DW_INFLOW_BROKEN;
+    if (state == DW_INFLOW_MORE)
+        dw_links_add(&fcgi->arriving, link);
+    else
+        end_arrival(fcgi, link, state);
 }
 
 static void pause_accepting(struct dw_fcgi *fcgi)
@@ -149,7 +121,7 @@ static void on_listen(struct dw_fcgi *fcgi)
     int round, descriptor;
 
     for (round = 0; round < ACCEPT_ROUND; round++) {
-        descriptor = dw_listen_accept(fcgi->listen_fd, (int)fcgi->request_ms);
+        descriptor = dw_listen_accept(fcgi->listen_fd);
         if (descriptor >= 0) {
             arrive(fcgi, descriptor);
             continue;
@@ -164,18 +136,21 @@ static void on_listen(struct dw_fcgi *fcgi)
 
 static void on_leaving(struct dw_fcgi *fcgi, struct dw_link *link)
 {
-    if (dw_output_write(link->descriptor, &link->out, &link->written) != 0)
-        free_link(&fcgi->leaving, link);
+    if (dw_output_write(link->descriptor, &link->out, &link->written) == 0)
+        return;
+    dw_links_remove(&fcgi->leaving, link);
+    dw_link_free(link);
 }
 
 static void leave(struct dw_fcgi *fcgi, struct dw_link *link)
 {
-    list_link(&fcgi->leaving, link);
+    dw_links_add(&fcgi->leaving, link);
     /* It may still be in the set from its time as a parked request. */
     (void)epoll_ctl(fcgi->epoll_fd, EPOLL_CTL_DEL, link->descriptor, NULL);
     if (!watch(fcgi, EPOLL_CTL_ADD, link->descriptor, EPOLLOUT, link, KIND_LEAVING)) {
         (void)close(link->descriptor);
-        free_link(&fcgi->leaving, link);
+        dw_links_remove(&fcgi->leaving, link);
+        dw_link_free(link);
     }
 }
 
@@ -326,7 +301,7 @@ static bool is_stopped(struct dw_fcgi *fcgi, int64_t now)
     if (!fcgi->stopping)
         return false;
     (void)pthread_mutex_lock(&fcgi->mutex);
-    idle = fcgi->ready_count == 0 && fcgi->busy == 0 && fcgi->handed == NULL && fcgi->handed_leaving == NULL;
+    idle = fcgi->ready.first == NULL && fcgi->busy == 0 && fcgi->handed == NULL && fcgi->handed_leaving == NULL;
     (void)pthread_mutex_unlock(&fcgi->mutex);
     return (idle && fcgi->arriving.first == NULL && fcgi->leaving.first == NULL) || now >= fcgi->stop_due_ms;
 }
@@ -345,9 +320,9 @@ static int wait_ms(struct dw_fcgi *fcgi)
 {
     int64_t due = fcgi->lot != NULL ? dw_lot_due(fcgi->lot) : INT64_MAX, other, now = dw_clock_mono_ms();
 
-    other = earliest_deadline(&fcgi->arriving);
+    other = dw_links_deadline(&fcgi->arriving);
     due = other < due ? other : due;
-    other = earliest_deadline(&fcgi->leaving);
+    other = dw_links_deadline(&fcgi->leaving);
     due = other < due ? other : due;
     if (fcgi->accept_again_ms != 0 && fcgi->accept_again_ms < due)
         due = fcgi->accept_again_ms;
@@ -370,7 +345,7 @@ static void on_connections(struct dw_fcgi *fcgi, const struct epoll_event *event
             on_parked(fcgi, pointer);
             break;
         case KIND_ARRIVING:
-            on_arriving(fcgi, pointer, events[i].events);
+            on_arriving(fcgi, pointer);
             break;
         case KIND_LEAVING:
             on_leaving(fcgi, pointer);
@@ -423,8 +398,8 @@ static int loop(struct dw_fcgi *fcgi, struct dw_err *err)
         now = dw_clock_mono_ms();
         if (fcgi->lot != NULL)
             dw_lot_tick(fcgi->lot, now);
-        close_overdue(fcgi, &fcgi->arriving, now);
-        close_overdue(fcgi, &fcgi->leaving, now);
+        count_broken(fcgi, dw_links_close_overdue(&fcgi->arriving, now));
+        (void)dw_links_close_overdue(&fcgi->leaving, now);
         if (fcgi->accept_again_ms != 0 && fcgi->accept_again_ms <= now && !fcgi->stopping) {
             fcgi->accept_again_ms = 0;
             (void)watch(fcgi, EPOLL_CTL_MOD, fcgi->listen_fd, EPOLLIN, NULL, KIND_LISTEN);
@@ -455,9 +430,6 @@ static int open_loop(struct dw_fcgi *fcgi, struct dw_err *err)
 
     if (!dw_message_library())
         return dw_err_set(err, DW_SYSTEM, "libfcgi can't be used");
-    fcgi->peek = malloc(PEEK_ROOM);
-    if (fcgi->peek == NULL)
-        return dw_err_set(err, DW_NOMEM, "out of memory");
     fcgi->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     fcgi->notify_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (fcgi->epoll_fd < 0 || fcgi->notify_fd < 0 || open_signals(fcgi) < 0 || flags < 0 ||
@@ -469,20 +441,12 @@ static int open_loop(struct dw_fcgi *fcgi, struct dw_err *err)
     return DW_OK;
 }
 
-static void close_links(struct dw_links *list)
-{
-    while (list->first != NULL) {
-        (void)close(list->first->descriptor);
-        free_link(list, list->first);
-    }
-}
-
 static void close_all(struct dw_fcgi *fcgi)
 {
     dw_readers_stop(fcgi);
     on_notify(fcgi); /* the last ones that the readers handed over are answered in passing */
-    close_links(&fcgi->arriving);
-    close_links(&fcgi->leaving);
+    (void)dw_links_close_overdue(&fcgi->arriving, INT64_MAX);
+    (void)dw_links_close_overdue(&fcgi->leaving, INT64_MAX);
     dw_lot_free(fcgi->lot);
     dw_wake_close(fcgi->wake);
     dw_store_close(fcgi->store);
@@ -495,7 +459,6 @@ static void close_all(struct dw_fcgi *fcgi)
         (void)close(fcgi->epoll_fd);
     dw_buf_fini(&fcgi->scratch);
     dw_buf_fini(&fcgi->head);
-    free(fcgi->peek);
 }
 
 int dw_server_run(const struct dw_server_options *options, struct dw_err *err)

@@ -1,9 +1,10 @@
 /* What the server's files share: the loop (server.c), the readers (reader.c), the opening of the queue
- * (backend.c) and the answers' way out (output.c). */
+ * (backend.c), the answers' way out (output.c) and lists of connections (links.c). */
 #ifndef DW_FCGI_SERVER_INTERNAL_H
 #define DW_FCGI_SERVER_INTERNAL_H
 
 #include "base/buf.h"
+#include "fcgi/record.h"
 #include "fcgi/server.h"
 #include "hub/house.h"
 #include "hub/hub.h"
@@ -17,11 +18,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* A connection that is not parked: its request is still arriving, or its answer is still leaving. */
+/* A connection that is not parked: its request is arriving or being served, or its answer is leaving. */
 struct dw_link {
     struct dw_link *prev, *next; /* in the list that it is on, by deadline */
     int descriptor;
     int64_t deadline_ms; /* monotonic */
+    struct dw_inflow in; /* arriving: what has come so far */
     struct dw_buf out;   /* leaving: what is to be written */
     size_t written;
 };
@@ -51,7 +53,6 @@ struct dw_fcgi {
     int64_t accept_again_ms; /* out of descriptors until then */
     int64_t stop_due_ms;     /* stopping: don't wait for longer */
     struct dw_links arriving, leaving;
-    unsigned char *peek; /* PEEK_ROOM bytes */
     /* loop thread's half of the queue */
     struct dw_store *store;
     struct dw_lot *lot;
@@ -59,8 +60,7 @@ struct dw_fcgi {
     /* between loop and readers, under `mutex` */
     pthread_mutex_t mutex;
     pthread_cond_t work;
-    int *ready; /* ring of descriptors whose requests have arrived */
-    size_t ready_first, ready_count, ready_room;
+    struct dw_links ready;    /* their requests have arrived */
     struct dw_parked *handed; /* parked by readers, by `later` */
     struct dw_link *handed_leaving;
     unsigned busy; /* readers that are serving */
@@ -78,8 +78,8 @@ void dw_backend_close(struct dw_fcgi *fcgi);
 /* reader.c */
 int dw_readers_start(struct dw_fcgi *fcgi, struct dw_err *err);
 void dw_readers_stop(struct dw_fcgi *fcgi);
-/* Loop thread: hands a connection with a complete request over; false: out of memory. */
-bool dw_readers_hand(struct dw_fcgi *fcgi, int descriptor);
+/* Loop thread: hands a connection with a complete request over, which is on no list any more. */
+void dw_readers_hand(struct dw_fcgi *fcgi, struct dw_link *link);
 
 /* output.c: any thread */
 /* Puts the whole answer into `out` as FastCGI records. */
@@ -89,5 +89,13 @@ void dw_output_records(struct dw_buf *out, struct dw_buf *head, uint16_t request
 int dw_output_write(int descriptor, const struct dw_buf *out, size_t *written);
 /* A link for an answer that could not be written at once; takes `out`'s content.  NULL: out of memory. */
 struct dw_link *dw_output_link(struct dw_fcgi *fcgi, int descriptor, struct dw_buf *out, size_t written);
+
+/* links.c: lists of connections */
+void dw_links_add(struct dw_links *list, struct dw_link *link);
+void dw_links_remove(struct dw_links *list, struct dw_link *link);
+void dw_link_free(struct dw_link *link); /* the descriptor is the caller's */
+/* Closes and frees those whose deadline has passed; how many. */
+unsigned dw_links_close_overdue(struct dw_links *list, int64_t now_ms);
+int64_t dw_links_deadline(const struct dw_links *list); /* the earliest, INT64_MAX: none */
 
 #endif

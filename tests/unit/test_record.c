@@ -41,47 +41,116 @@ static struct request a_request(void)
     return request;
 }
 
-static void a_request_is_ready_when_its_last_record_is_there_and_no_byte_earlier(void **unused)
+/* Feeds all of it in pieces of `step` bytes; the state after the last piece. */
+static enum dw_inflow_state feed(struct dw_inflow *inflow, const struct request *request, size_t step, size_t body_max)
 {
-    struct request request = a_request();
-    size_t len;
+    enum dw_inflow_state state = DW_INFLOW_MORE;
+    size_t at;
 
-    (void)unused;
-    for (len = 0; len < request.len; len++)
-        assert_int_equal(dw_record_look(request.bytes, len, ROOM), DW_RECORD_MORE);
-    assert_int_equal(dw_record_look(request.bytes, request.len, ROOM), DW_RECORD_READY);
+    memset(inflow, 0, sizeof *inflow);
+    for (at = 0; at < request->len && state == DW_INFLOW_MORE; at += step)
+        state =
+            dw_inflow_feed(inflow, request->bytes + at, request->len - at < step ? request->len - at : step, body_max);
+    return state;
 }
 
-static void a_body_longer_than_what_can_be_looked_at_is_ready_after_the_parameters(void **unused)
+static void a_request_is_ready_with_its_last_byte_however_it_is_cut(void **unused)
 {
-    struct request request = a_request();
+    struct request request = a_request(), cut = request;
+    struct dw_inflow inflow;
+    size_t step;
 
     (void)unused;
-    assert_int_equal(dw_record_look(request.bytes, 50, 50), DW_RECORD_READY);
-    assert_int_equal(dw_record_look(request.bytes, 24, 24), DW_RECORD_MORE);
+    for (step = 1; step <= request.len; step++) {
+        assert_int_equal(feed(&inflow, &request, step, ROOM), DW_INFLOW_READY);
+        assert_int_equal(inflow.bytes.len, request.len);
+        assert_memory_equal(inflow.bytes.data, request.bytes, request.len);
+        assert_false(inflow.body_skipped);
+        dw_buf_fini(&inflow.bytes);
+    }
+    for (cut.len = 0; cut.len < request.len; cut.len++) {
+        assert_int_equal(feed(&inflow, &cut, ROOM, ROOM), DW_INFLOW_MORE);
+        dw_buf_fini(&inflow.bytes);
+    }
+}
+
+static void of_a_body_that_is_too_long_only_the_rest_of_the_request_is_kept(void **unused)
+{
+    struct request request = a_request();
+    struct dw_inflow inflow;
+    size_t step;
+
+    (void)unused;
+    for (step = 1; step <= request.len; step++) {
+        assert_int_equal(feed(&inflow, &request, step, 3), DW_INFLOW_READY);
+        assert_true(inflow.body_skipped);
+        assert_int_equal(inflow.bytes.len, request.len - 16); /* without the record of the body */
+        dw_buf_fini(&inflow.bytes);
+    }
 }
 
 static void what_is_no_fastcgi_is_broken_at_once(void **unused)
 {
+    struct dw_inflow inflow = {.begun = false};
     struct request request = {.len = 0};
 
     (void)unused;
-    assert_int_equal(dw_record_look((const unsigned char *)"GET / HTTP/1.1\r\n", 16, ROOM), DW_RECORD_BROKEN);
+    assert_int_equal(dw_inflow_feed(&inflow, (const unsigned char *)"GET / HTTP/1.1\r\n", 16, ROOM), DW_INFLOW_BROKEN);
+    dw_buf_fini(&inflow.bytes);
     record(&request, 4, 1, "", 0, 0);
-    assert_int_equal(dw_record_look(request.bytes, request.len, ROOM), DW_RECORD_BROKEN);
+    assert_int_equal(feed(&inflow, &request, 1, ROOM), DW_INFLOW_BROKEN);
+    dw_buf_fini(&inflow.bytes);
+}
+
+static void a_second_request_on_the_connection_is_broken(void **unused)
+{
+    struct dw_inflow inflow;
+    struct request request = {.len = 0};
+
+    (void)unused;
+    record(&request, 1, 1, "\0\1\0\0\0\0\0\0", 8, 0);
+    record(&request, 1, 2, "\0\1\0\0\0\0\0\0", 8, 0);
+    assert_int_equal(feed(&inflow, &request, ROOM, ROOM), DW_INFLOW_BROKEN);
+    dw_buf_fini(&inflow.bytes);
+}
+
+static void parameters_without_end_are_broken(void **unused)
+{
+    static char content[60000];
+    unsigned char header[8] = {1, 4, 0, 1, 60000 >> 8, 60000 & 0xff, 0, 0};
+    struct dw_inflow inflow;
+    struct request request = {.len = 0};
+    enum dw_inflow_state state;
+    int i;
+
+    (void)unused;
+    record(&request, 1, 1, "\0\1\0\0\0\0\0\0", 8, 0);
+    state = feed(&inflow, &request, ROOM, ROOM);
+    for (i = 0; i < 10 && state == DW_INFLOW_MORE; i++) {
+        state = dw_inflow_feed(&inflow, header, sizeof header, ROOM);
+        if (state == DW_INFLOW_MORE)
+            state = dw_inflow_feed(&inflow, (const unsigned char *)content, sizeof content, ROOM);
+    }
+    assert_int_equal(state, DW_INFLOW_BROKEN);
+    assert_true(inflow.bytes.len < 300000);
+    dw_buf_fini(&inflow.bytes);
 }
 
 static void management_records_and_aborts_are_left_to_the_library(void **unused)
 {
+    struct dw_inflow inflow;
     struct request request = {.len = 0};
 
     (void)unused;
-    record(&request, 9, 0, "", 0, 0);
-    assert_int_equal(dw_record_look(request.bytes, request.len, ROOM), DW_RECORD_READY);
+    record(&request, 9, 0, "values", 6, 2);
+    assert_int_equal(feed(&inflow, &request, 1, ROOM), DW_INFLOW_READY);
+    assert_int_equal(inflow.bytes.len, request.len);
+    dw_buf_fini(&inflow.bytes);
     request.len = 0;
     record(&request, 1, 1, "\0\1\0\0\0\0\0\0", 8, 0);
     record(&request, 2, 1, "", 0, 0);
-    assert_int_equal(dw_record_look(request.bytes, request.len, ROOM), DW_RECORD_READY);
+    assert_int_equal(feed(&inflow, &request, 1, ROOM), DW_INFLOW_READY);
+    dw_buf_fini(&inflow.bytes);
 }
 
 /* Puts the STDOUT content of an answer together again and checks the frame. */
@@ -131,9 +200,11 @@ static void an_answer_of_any_length_arrives_whole(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_request_is_ready_when_its_last_record_is_there_and_no_byte_earlier),
-        cmocka_unit_test(a_body_longer_than_what_can_be_looked_at_is_ready_after_the_parameters),
+        cmocka_unit_test(a_request_is_ready_with_its_last_byte_however_it_is_cut),
+        cmocka_unit_test(of_a_body_that_is_too_long_only_the_rest_of_the_request_is_kept),
         cmocka_unit_test(what_is_no_fastcgi_is_broken_at_once),
+        cmocka_unit_test(a_second_request_on_the_connection_is_broken),
+        cmocka_unit_test(parameters_without_end_are_broken),
         cmocka_unit_test(management_records_and_aborts_are_left_to_the_library),
         cmocka_unit_test(an_answer_of_any_length_arrives_whole),
     };
