@@ -238,7 +238,7 @@ static void open_tag(struct dw_reader *reader)
 /* Everything that begins with #; reader->p is at it.  Returns an atom or NULL after opening a frame. */
 static const struct dw_value *dispatch(struct dw_reader *reader)
 {
-    char next = reader->end - reader->p > 1 ? reader->p[1] : '\0';
+    char next = (char)(reader->end - reader->p > 1 ? reader->p[1] : '\0');
 
     switch (next) {
     case '{':

@@ -265,7 +265,7 @@ int dw_edn_write(const struct dw_value *value, struct dw_buf *out, struct dw_err
             write_child(&writer, top);
             continue;
         }
-        dw_putc(out, top->value->type == DW_T_LIST ? ')' : top->value->type == DW_T_VECTOR ? ']' : '}');
+        dw_putc(out, (char)(top->value->type == DW_T_LIST ? ')' : top->value->type == DW_T_VECTOR ? ']' : '}'));
         writer.depth--;
     }
     return dw_writer_fini(&writer);

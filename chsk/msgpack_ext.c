@@ -58,7 +58,7 @@ size_t dw_msgpack_integer(const char *bytes, size_t len, int64_t *out)
     uint64_t raw;
 
     if (head < 0x80 || head >= 0xe0) {
-        *out = (int8_t)head;
+        *out = (int8_t)head; /* NOLINT(bugprone-signed-char-misuse,cert-str34-c): a negative fixint */
         return 1;
     }
     if (head < 0xcc || head > 0xd3)
@@ -81,7 +81,7 @@ size_t dw_msgpack_integer(const char *bytes, size_t len, int64_t *out)
 
 static const struct dw_value *ratio(struct dw_reader *reader, const char *bytes, size_t len)
 {
-    int64_t above, below;
+    int64_t above = 0, below = 0;
     size_t first = dw_msgpack_integer(bytes, len, &above), second = 0;
 
     if (first != 0)

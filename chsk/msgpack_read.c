@@ -125,7 +125,7 @@ static const struct dw_value *extension(struct msgpack *msgpack, size_t len, boo
 
     if (bytes == NULL)
         return NULL;
-    type = (int8_t)*bytes;
+    type = (int8_t)*bytes; /* NOLINT(bugprone-signed-char-misuse,cert-str34-c): types are signed */
     bytes = take(reader, len);
     if (bytes == NULL)
         return NULL;
@@ -206,7 +206,7 @@ static const struct dw_value *read_head(struct msgpack *msgpack, bool as_key)
     if (head < 0x80 || head >= 0xe0)
         return checked(reader, dw_int(reader->arena, (int8_t)head));
     if (head < 0x90) {
-        (void)open_frame(reader, IN_MAP, 2 * (head & 0x0fU));
+        (void)open_frame(reader, IN_MAP, (uint64_t)2 * (head & 0x0fU));
         return NULL;
     }
     if (head < 0xa0) {

@@ -111,7 +111,7 @@ const struct dw_value *dw_num_ratio(struct dw_arena *arena, const struct dw_valu
     /* a divisor of `bottom`, hence at most INT64_MAX */
     common = (int64_t)greatest_divisor(top < 0 ? 0 - (uint64_t)top : (uint64_t)top, (uint64_t)bottom);
     if (bottom == common)
-        return dw_int(arena, top / common);
+        return dw_int(arena, top / common); /* NOLINT(clang-analyzer-core.DivideZero): bottom > 0, see num.h */
     return dw_pair(arena, DW_T_RATIO, dw_int(arena, top / common), dw_int(arena, bottom / common));
 }
 
@@ -359,7 +359,7 @@ static size_t print_plain(const struct shortest *made, char *out)
     if (made->point < 1)
         out[len++] = '0';
     for (int i = 0; i < made->point; i++)
-        out[len++] = i < made->count ? made->digits[i] : (char)'0';
+        out[len++] = (char)(i < made->count ? made->digits[i] : '0');
     out[len++] = '.';
     for (int i = made->point; i < 0; i++)
         out[len++] = '0';

@@ -82,7 +82,7 @@ static void put_value(struct transit *transit, const char *prefix, const struct 
 
 static void put_string(struct transit *transit, const struct dw_value *value, bool as_key)
 {
-    char first = value->u.text.len != 0 ? value->u.text.bytes[0] : '\0';
+    char first = (char)(value->u.text.len != 0 ? value->u.text.bytes[0] : '\0');
 
     put_value(transit, first == '~' || first == '^' || first == '`' ? "~" : "", value, as_key);
 }

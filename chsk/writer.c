@@ -54,8 +54,9 @@ void dw_writer_push(struct dw_writer *writer, const struct dw_value *value, uint
 void dw_put_int(struct dw_buf *out, int64_t value)
 {
     char text[DW_NUM_MAX];
+    size_t len = dw_num_print_int(value, text);
 
-    dw_put(out, text, dw_num_print_int(value, text));
+    dw_put(out, text, len);
 }
 
 void dw_put_real(struct dw_buf *out, const struct dw_value *value)

@@ -54,6 +54,8 @@ static inline void dw_put(struct dw_buf *out, const char *bytes, size_t len)
         dw_buf_add(out, bytes, len);
         return;
     }
+    /* `bytes` may be filled by the call that gives `len`: dw_put(out, text, print(value, text)) */
+    /* cppcheck-suppress uninitvar */
     memcpy(out->data + out->len, bytes, len);
     out->len += len;
     out->data[out->len] = '\0';

@@ -55,7 +55,7 @@ static void raise_limit(struct dw_fcgi *fcgi)
     long have = dw_listen_raise_limit((long)fcgi->conf->limits_parked + OWN_DESCRIPTORS);
 
     if (have - OWN_DESCRIPTORS < fcgi->conf->limits_parked) {
-        fcgi->conf->limits_parked = have > 2 * OWN_DESCRIPTORS ? have - OWN_DESCRIPTORS : have / 2;
+        fcgi->conf->limits_parked = have > 2L * OWN_DESCRIPTORS ? have - OWN_DESCRIPTORS : have / 2;
         dw_log_info("this process may open %ld files, so it holds at most %lld polls", have,
                     (long long)fcgi->conf->limits_parked);
     }

@@ -82,8 +82,8 @@ static void link_deadline(struct dw_lot *lot, struct dw_parked *parked)
 
 static void unlink_deadline(struct dw_lot *lot, struct dw_parked *parked)
 {
-    *(parked->earlier != NULL ? &parked->earlier->later : &lot->earliest) = parked->later;
-    *(parked->later != NULL ? &parked->later->earlier : &lot->latest) = parked->earlier;
+    *(parked != lot->earliest ? &parked->earlier->later : &lot->earliest) = parked->later;
+    *(parked != lot->latest ? &parked->later->earlier : &lot->latest) = parked->earlier;
 }
 
 static void publish_count(struct dw_lot *lot)

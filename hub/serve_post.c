@@ -215,7 +215,7 @@ static struct dw_parked *unpack(struct post *post)
 {
     struct dw_serving_call *call = post->call;
     struct dw_server *server = call->server;
-    struct dw_envelope envelope;
+    struct dw_envelope envelope = {0};
     int rc;
 
     if (post->payload_len > server->hub->limits.max_bytes)

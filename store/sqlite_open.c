@@ -246,8 +246,8 @@ static int adopt(struct dw_sqlite *s, const char *uuid, int64_t lost_ms, struct 
 static int attach(struct dw_sqlite *s, struct dw_err *err)
 {
     char uuid[64];
-    char known[64];
-    int64_t made;
+    char known[64] = "";
+    int64_t made = 0;
     int rc = copy_text(s, DW_SQL_META_GET, "uuid", uuid, sizeof uuid, err);
 
     if (rc == DW_OK)

@@ -120,7 +120,7 @@ int dw_sqlite_done(sqlite3_stmt *stmt, int rc)
 
 int dw_sqlite_exec(struct dw_sqlite *s, enum dw_sql id, struct dw_err *err)
 {
-    sqlite3_stmt *stmt;
+    sqlite3_stmt *stmt = NULL;
     int rc = dw_sqlite_stmt(s, id, &stmt, err);
 
     return rc == DW_OK ? dw_sqlite_run(stmt, err) : rc;

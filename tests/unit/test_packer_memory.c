@@ -43,7 +43,7 @@ static const struct dw_value *rich_value(struct dw_arena *arena)
     items[1] = nested;
     items[3] = dw_pair(arena, DW_T_TAGGED, dw_text(arena, DW_T_SYMBOL, "a/b", 3), dw_double(arena, 1.5));
     items[5] = dw_seq(arena, DW_T_SET, items, 300);
-    items[7] = dw_seq(arena, DW_T_MAP, items + 8, 100); /* keys that the transit and msgpack writers number */
+    items[7] = dw_seq(arena, DW_T_MAP, items + 8, 100);  /* keys that the transit and msgpack writers number */
     items[4] = dw_seq(arena, DW_T_VECTOR, items + 9, 2); /* a composite key */
     return dw_seq(arena, DW_T_MAP, items, 200);
 }

@@ -1,8 +1,8 @@
-# Which Debian packages what needs, and installing those that are missing.  Sourced by ./quickstart
-# and ./runtests (bash).
+# What ./quickstart and ./runtests (bash, which source this) have in common: which Debian packages are
+# needed for what, installing those that are missing, and making ./configure.
 
 # the programs
-dw_packages_build=(autoconf automake gcc libc6-dev make pkg-config libfcgi-dev libsqlite3-dev libinih-dev)
+dw_packages_build=(autoconf automake gcc libc6-dev make pkg-config libfcgi-dev libsqlite3-dev libinih-dev zlib1g-dev)
 # ./quickstart: the web server, and what its check uses
 dw_packages_demo=(lighttpd sqlite3 curl)
 # ./runtests: unit tests, and integration tests that play the apps and the web servers
@@ -49,4 +49,10 @@ dw_packages_install() {
     echo "apt-get could not install ${missing[*]}; the end of $log:" >&2
     tail -n 15 "$log" >&2
     return 1
+}
+
+# dw_autogen: makes ./configure where it is missing or older than what it is made from.
+dw_autogen() {
+    [ -x configure ] && ! [ configure.ac -nt configure ] && ! [ Makefile.am -nt Makefile.in ] && return 0
+    ./autogen.sh
 }
