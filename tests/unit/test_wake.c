@@ -1,15 +1,10 @@
 /* The doorbell by itself: file events are real, the store is a double whose data_version the test
  * sets, so that "the commit becomes visible 20 ms after its last event" can be said exactly.
  * Real SQLite, processes and SIGKILL: tests/integration/wake.c. */
-#include "store/wake.h"
 #include "base/clock.h"
+#include "store/wake.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "tests/unit/tap.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -542,7 +537,7 @@ static void followers_replace_a_leader_that_hangs_and_it_steps_down_later(void *
     close_crowd(wakes);
 }
 
-static void the_safety_tick_repairs_a_cleared_state_folder_and_watches_a_replaced_file(void **state)
+static void the_safety_tick_repairs_a_cleared_state_folder_and_notices_a_replaced_file(void **state)
 {
     struct world *world = *state;
     struct dw_wake *wakes[CROWD];
@@ -558,6 +553,7 @@ static void the_safety_tick_repairs_a_cleared_state_folder_and_watches_a_replace
     for (int i = 0; i < CROWD; i++)
         (void)wait_change(wakes[i], i == 0 ? 4200000 : SLACK_US);
     assert_int_equal(stat(world->bell, &st), 0);
+    assert_true(dw_wake_replaced(wakes[5]));
     version++;
     touch(world->wal);
     assert_all_report(wakes);
@@ -590,7 +586,7 @@ int main(void)
         CASE(a_leader_that_closes_is_followed_at_once_and_nothing_is_lost),
         CASE(rings_again_for_what_came_during_the_pause_between_rings),
         CASE(followers_replace_a_leader_that_hangs_and_it_steps_down_later),
-        CASE(the_safety_tick_repairs_a_cleared_state_folder_and_watches_a_replaced_file),
+        CASE(the_safety_tick_repairs_a_cleared_state_folder_and_notices_a_replaced_file),
     };
 
     return cmocka_run_group_tests_name("wake", tests, NULL, NULL);
