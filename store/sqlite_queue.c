@@ -159,14 +159,19 @@ int dw_sqlite_version(struct dw_store *store, uint32_t *version, struct dw_err *
 {
     struct dw_sqlite *s = dw_sqlite_of(store);
     sqlite3_stmt *stmt;
-    int64_t value;
+    int64_t others;
+    unsigned all = 0;
     int rc = dw_sqlite_follow(s, err);
 
     if (rc == DW_OK)
         rc = dw_sqlite_stmt(s, DW_SQL_QUEUE_VERSION, &stmt, err);
     if (rc == DW_OK)
-        rc = dw_sqlite_int(stmt, 0, &value, err);
+        rc = dw_sqlite_int(stmt, 0, &others, err);
+    /* The PRAGMA looks at the file but leaves out our own commits; the file control counts those as well
+     * but does not look. */
     if (rc == DW_OK)
-        *version = (uint32_t)value + s->version_bias;
+        rc = dw_sqlite_code(sqlite3_file_control(s->db[DW_QUEUE], "main", SQLITE_FCNTL_DATA_VERSION, &all));
+    if (rc == DW_OK)
+        *version = all + s->version_bias;
     return rc;
 }

@@ -301,8 +301,9 @@ int dw_store_follow(struct dw_store *store, uint32_t *moves, struct dw_err *err)
 
 /* ---- wake-up (store/wake.h builds on these) ---- */
 
-/* PRAGMA data_version of the queue file on this store's connection: changes when another connection
- * committed.  DW_BUSY is no answer: keep the old value. */
+/* A number that changes with every commit to the queue file, by any program and by this store too: a
+ * leading doorbell rings for the others, who can't see what its own store commits in any other way.
+ * DW_BUSY is no answer: keep the old value. */
 int dw_store_version(struct dw_store *store, uint32_t *version, struct dw_err *err);
 /* Paths of the queue file and of the folder with state, lock and bell files; NULL for memory. */
 const char *dw_store_queue_path(const struct dw_store *store);
