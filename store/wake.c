@@ -41,7 +41,7 @@ enum {
      * longer the more rings had to wait in a row. */
     RING_PAUSE_FACTOR = 20,
     RING_PAUSE_US = 2000,
-    RING_PAUSE_MAX_US = 16000,
+    RING_PAUSE_GROWTH = 8,
 };
 
 struct news {
@@ -272,7 +272,7 @@ static void ring_if_due(struct dw_wake *wake, int64_t now)
     }
     pause = min64(dw_bell_ring(&wake->bell) * RING_PAUSE_FACTOR, RING_PAUSE_US);
     if (wake->ring_late)
-        pause = min64(max64(wake->ring_pause_us * 2, pause), RING_PAUSE_MAX_US);
+        pause = min64(max64(wake->ring_pause_us * 2, pause), pause * RING_PAUSE_GROWTH);
     wake->stats.rings++;
     wake->ring_owed = wake->ring_late = false;
     wake->ring_pause_us = pause;
