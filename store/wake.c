@@ -41,7 +41,7 @@ enum {
      * longer the more rings had to wait in a row. */
     RING_PAUSE_FACTOR = 20,
     RING_PAUSE_US = 2000,
-    RING_PAUSE_GROWTH = 8,
+    RING_PAUSE_GROWTH = 4,
 };
 
 struct news {

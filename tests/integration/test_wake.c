@@ -258,7 +258,9 @@ static int64_t await_waiters(const struct plan *plan, int round)
     return dw_clock_mono_us() - start_us;
 }
 
-static void replace_leader(const struct plan *plan, pid_t *waiters, int *killed)
+/* Kills a waiter that leads and returns its number, -1 if nobody does.  It is not replaced at once: a
+ * newcomer would take the lead by itself, and it is the followers who have to. */
+static int kill_leader(const struct plan *plan, const pid_t *waiters)
 {
     for (int i = 0; i < plan->waiters; i++) {
         if (!atomic_load(&board->leads[i]))
@@ -266,11 +268,10 @@ static void replace_leader(const struct plan *plan, pid_t *waiters, int *killed)
         assert_int_equal(kill(waiters[i], SIGKILL), 0);
         assert_int_equal(waitpid(waiters[i], NULL, 0), waiters[i]);
         atomic_store(&board->leads[i], 0);
-        atomic_store(&board->seen[i], 0);
-        waiters[i] = start(plan, i);
-        ++*killed;
-        return;
+        atomic_store(&board->seen[i], INT64_MAX);
+        return i;
     }
+    return -1;
 }
 
 static void await_openings(const struct plan *plan)
@@ -290,17 +291,23 @@ static void play_rounds(const struct plan *plan, pid_t *waiters, int *killed, in
 {
     for (int round = 1; round <= plan->rounds; round++) {
         int64_t took;
+        int victim = -1;
 
         atomic_store(&board->writers_done, 0);
         atomic_store(&board->round, round);
         if (plan->kill_leader_every != 0 && round % plan->kill_leader_every == 0) {
             dw_clock_sleep_us((int64_t)dw_clock_jitter(3000));
-            replace_leader(plan, waiters, killed); /* while commits flow */
+            victim = kill_leader(plan, waiters); /* while commits flow */
         }
         await_writers(plan);
         took = await_waiters(plan, round);
         if (took > *worst_us)
             *worst_us = took;
+        if (victim >= 0) {
+            ++*killed;
+            atomic_store(&board->seen[victim], 0);
+            waiters[victim] = start(plan, victim);
+        }
     }
 }
 
