@@ -409,10 +409,7 @@ static void assert_all_report(struct dw_wake **wakes)
 
     while (missing > 0 && dw_clock_mono_us() < end) {
         for (int i = 0; i < CROWD; i++) {
-            if (wakes[i] == NULL && !reported[i]) {
-                reported[i] = true;
-                missing--;
-            } else if (wakes[i] != NULL && ready(wakes[i], 0) && dw_wake_check(wakes[i]) && !reported[i]) {
+            if (ready(wakes[i], 0) && dw_wake_check(wakes[i]) && !reported[i]) {
                 reported[i] = true;
                 missing--;
             }
