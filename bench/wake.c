@@ -62,9 +62,11 @@ static int by_size(const void *a, const void *b)
 
 static void print_spread(const char *name, int64_t *ns, int count)
 {
+    int half = count / 2, nearly_all = count * 99 / 100;
+
     qsort(ns, (size_t)count, sizeof *ns, by_size);
-    printf("  %-34s p50 %8.1f  p99 %8.1f  max %8.1f us\n", name, (double)ns[count / 2] / 1e3,
-           (double)ns[count * 99 / 100] / 1e3, (double)ns[count - 1] / 1e3);
+    printf("  %-34s p50 %8.1f  p99 %8.1f  max %8.1f us\n", name, (double)ns[half] / 1e3, (double)ns[nearly_all] / 1e3,
+           (double)ns[count - 1] / 1e3);
 }
 
 static struct dw_store *open_store(void)

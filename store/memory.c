@@ -54,7 +54,6 @@ bool dw_mem_same(const char *a, const char *b)
 void dw_mem_committed(struct dw_store *store)
 {
     dw_mem_of(store)->world->commits++;
-    dw_mem_of(store)->own_commits++;
 }
 
 int dw_mem_nomem(struct dw_err *err)
@@ -219,7 +218,7 @@ static int version(struct dw_store *store, uint32_t *out, struct dw_err *err)
     struct dw_memory *w = dw_mem_lock(store);
 
     (void)err;
-    *out = w->commits - dw_mem_of(store)->own_commits;
+    *out = w->commits;
     return dw_mem_unlock(w, DW_OK);
 }
 

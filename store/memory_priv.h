@@ -90,7 +90,6 @@ struct dw_mem_store {
     struct dw_store base;
     struct dw_memory *world;
     int64_t retain_ms;
-    uint32_t own_commits; /* a store's version counts the commits of others */
     int32_t worker;
 };
 

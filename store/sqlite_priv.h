@@ -29,9 +29,9 @@ struct dw_sqlite {
     sqlite3_stmt *session_stmt;
     dev_t queue_dev; /* the queue file that is open, to notice that another took its place */
     ino_t queue_ino;
-    int64_t data_version; /* as of the last dw_store_version, whose answers are `news` */
-    int64_t rows_added;   /* what dw_store_version compares: rises with every push, reply and inbox row */
-    bool version_known;   /* data_version and rows_added are of the file that is open */
+    unsigned data_version; /* as of the last dw_store_version, whose answers are `news` */
+    int64_t rows_added;    /* what dw_store_version compares: rises with every push, reply and inbox row */
+    bool version_known;    /* data_version and rows_added are of the file that is open */
     uint32_t news;
     uint32_t moves; /* how often another file has taken the queue's place */
     struct dw_claims claims;

@@ -159,7 +159,7 @@ int dw_sqlite_push(struct dw_store *store, const struct dw_push *push, int64_t *
  * rows, and the first writer behind a checkpoint, when it starts the WAL anew and has committed nothing
  * yet.  In the last case a crowd of processes would wake in the middle of an app's INSERT, on every push
  * that comes after a little silence.  So new rows are what counts. */
-static int compare_rows(struct dw_sqlite *s, int64_t data_version, struct dw_err *err)
+static int compare_rows(struct dw_sqlite *s, unsigned data_version, struct dw_err *err)
 {
     sqlite3_stmt *stmt;
     int64_t rows;
@@ -181,15 +181,20 @@ int dw_sqlite_version(struct dw_store *store, uint32_t *version, struct dw_err *
 {
     struct dw_sqlite *s = dw_sqlite_of(store);
     sqlite3_stmt *stmt;
-    int64_t value;
+    int64_t others;
+    unsigned all = 0;
     int rc = dw_sqlite_follow(s, err);
 
     if (rc == DW_OK)
         rc = dw_sqlite_stmt(s, DW_SQL_QUEUE_VERSION, &stmt, err);
     if (rc == DW_OK)
-        rc = dw_sqlite_int(stmt, 0, &value, err);
-    if (rc == DW_OK && (!s->version_known || value != s->data_version))
-        rc = compare_rows(s, value, err);
+        rc = dw_sqlite_int(stmt, 0, &others, err);
+    /* The PRAGMA looks at the file but leaves out our own commits; the file control counts those as well
+     * but does not look. */
+    if (rc == DW_OK)
+        rc = dw_sqlite_code(sqlite3_file_control(s->db[DW_QUEUE], "main", SQLITE_FCNTL_DATA_VERSION, &all));
+    if (rc == DW_OK && (!s->version_known || all != s->data_version))
+        rc = compare_rows(s, all, err);
     if (rc == DW_OK)
         *version = s->news;
     return rc;

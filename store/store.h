@@ -301,8 +301,9 @@ int dw_store_follow(struct dw_store *store, uint32_t *moves, struct dw_err *err)
 
 /* ---- wake-up (store/wake.h builds on these) ---- */
 
-/* Changes when another connection has committed a push, reply or inbox row; cheap while nothing at all was
- * committed (PRAGMA data_version).  Other commits may change it too, but in the queue file they don't.
+/* Changes when a push, reply or inbox row has been committed, by any program and by this store too (a leading
+ * doorbell rings for the others, who can't see what its own store commits in any other way); cheap while
+ * nothing at all was committed.  Other commits don't change it.
  * DW_BUSY is no answer: keep the old value. */
 int dw_store_version(struct dw_store *store, uint32_t *version, struct dw_err *err);
 /* Paths of the queue file and of the folder with state, lock and bell files; NULL for memory. */

@@ -26,6 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -40,7 +41,7 @@ enum {
      * longer the more rings had to wait in a row. */
     RING_PAUSE_FACTOR = 20,
     RING_PAUSE_US = 2000,
-    RING_PAUSE_MAX_US = 16000,
+    RING_PAUSE_GROWTH = 4,
 };
 
 struct news {
@@ -123,10 +124,28 @@ static int open_timer(struct dw_wake *wake, struct dw_err *err)
     return DW_OK;
 }
 
+/* Which file the path names: remembered when opening, compared later. */
+static bool stat_queue(const struct dw_wake *wake, struct stat *st)
+{
+    const char *path = dw_store_queue_path(wake->store);
+
+    return path != NULL && stat(path, st) == 0;
+}
+
+static void check_file(struct dw_wake *wake)
+{
+    struct stat st;
+
+    /* A path that names nothing for a moment is about to be replaced: the next look tells. */
+    if (wake->queue_ino != 0 && stat_queue(wake, &st))
+        wake->replaced = st.st_ino != wake->queue_ino || st.st_dev != wake->queue_dev;
+}
+
 int dw_wake_open(struct dw_store *store, enum dw_wake_mode mode, struct dw_wake **out, struct dw_err *err)
 {
     struct dw_wake *wake = calloc(1, sizeof *wake);
     int64_t now = dw_clock_mono_us();
+    struct stat st;
     int rc;
 
     assert(store != NULL && out != NULL);
@@ -139,6 +158,10 @@ int dw_wake_open(struct dw_store *store, enum dw_wake_mode mode, struct dw_wake 
     if (rc != DW_OK) {
         dw_wake_close(wake);
         return rc;
+    }
+    if (stat_queue(wake, &st)) {
+        wake->queue_dev = st.st_dev;
+        wake->queue_ino = st.st_ino;
     }
     wake->tick_us = next_tick(now);
     dw_role_choose(wake, now);
@@ -162,6 +185,11 @@ void dw_wake_close(struct dw_wake *wake)
 int dw_wake_fd(const struct dw_wake *wake)
 {
     return wake->epoll_fd;
+}
+
+bool dw_wake_replaced(const struct dw_wake *wake)
+{
+    return wake->replaced;
 }
 
 static void drain_watch(struct dw_wake *wake, struct news *news)
@@ -203,6 +231,7 @@ static void tick(struct dw_wake *wake, int64_t now)
 {
     wake->stats.ticks++;
     wake->tick_us = next_tick(now);
+    check_file(wake);
     dw_role_tick(wake, now);
 }
 
@@ -243,7 +272,7 @@ static void ring_if_due(struct dw_wake *wake, int64_t now)
     }
     pause = min64(dw_bell_ring(&wake->bell) * RING_PAUSE_FACTOR, RING_PAUSE_US);
     if (wake->ring_late)
-        pause = min64(max64(wake->ring_pause_us * 2, pause), RING_PAUSE_MAX_US);
+        pause = min64(max64(wake->ring_pause_us * 2, pause), pause * RING_PAUSE_GROWTH);
     wake->stats.rings++;
     wake->ring_owed = wake->ring_late = false;
     wake->ring_pause_us = pause;
@@ -253,6 +282,7 @@ static void ring_if_due(struct dw_wake *wake, int64_t now)
 static void found(struct dw_wake *wake, bool ticked, bool rung, int64_t now)
 {
     wake->stats.changes++;
+    check_file(wake);
     wake->seen = true;
     wake->poll_gap_us = DW_WAKE_POLL_MIN_US;
     if (wake->role == DW_ROLE_LEADER)

@@ -48,6 +48,10 @@ int dw_wake_fd(const struct dw_wake *wake);
  * their commit can be seen.  Never waits, as far as dw_store_version doesn't. */
 bool dw_wake_check(struct dw_wake *wake);
 
+/* True once the queue's path names another file than when the doorbell was opened (a restored backup,
+ * say): open a new doorbell.  Noticed with the next change, or on the safety tick. */
+bool dw_wake_replaced(const struct dw_wake *wake);
+
 struct dw_wake_stats {
     const char *role; /* watch, leader, follower, timer */
     uint64_t checks, changes, rechecks, ticks, rings, takeovers, overflows;

@@ -7,6 +7,7 @@
 #include "store/wake_watch.h"
 
 #include <stdint.h>
+#include <sys/types.h>
 
 enum {
     DW_WAKE_SEATS = 2,            /* so many doorbells watch for themselves before there is a leader */
@@ -49,6 +50,10 @@ struct dw_wake {
     bool ring_owed, ring_late; /* late: it had to wait for ring_us */
     int64_t ring_us, ring_pause_us;
     int64_t armed_us; /* what the timer is set to; 0 = not */
+
+    dev_t queue_dev;
+    ino_t queue_ino;
+    bool replaced;
 
     struct dw_wake_stats stats;
 };

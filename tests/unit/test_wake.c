@@ -1,15 +1,10 @@
 /* The doorbell by itself: file events are real, the store is a double whose data_version the test
  * sets, so that "the commit becomes visible 20 ms after its last event" can be said exactly.
  * Real SQLite, processes and SIGKILL: tests/integration/wake.c. */
-#include "store/wake.h"
 #include "base/clock.h"
+#include "store/wake.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "tests/unit/tap.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -48,7 +43,7 @@ const char *dw_store_state_dir(const struct dw_store *store)
 
 /* ---- the world: a folder with a database, its -wal, another file, and the state folder ---- */
 
-#define SLACK_US 30000 /* what a loaded machine may add */
+#define SLACK_US 100000 /* what a loaded machine may add */
 
 struct world {
     char root[64], db[96], wal[96], journal[96], other[96], dir[96], bell[128];
@@ -257,7 +252,7 @@ static void follows_the_wal_through_deletion_and_re_creation(void **state)
 {
     struct world *world = *state;
     struct dw_wake *wake = open_settled(world, DW_WAKE_WATCH);
-
+    uint64_t ticks;
     for (int i = 0; i < 5; i++) {
         assert_int_equal(unlink(world->wal), 0);
         (void)wait_change(wake, 2000);
@@ -267,9 +262,12 @@ static void follows_the_wal_through_deletion_and_re_creation(void **state)
         touch(world->wal);
         assert_true(wait_change(wake, SLACK_US));
     }
-    assert_int_equal(unlink(world->wal), 0); /* both at once */
-    touch(world->wal);
-    assert_false(wait_change(wake, 1300000));
+    do { /* both at once; and no safety tick in between may repair it */
+        ticks = stats_of(wake).ticks;
+        assert_int_equal(unlink(world->wal), 0);
+        touch(world->wal);
+        assert_false(wait_change(wake, 1300000));
+    } while (stats_of(wake).ticks != ticks);
     version++;
     touch(world->wal);
     assert_true(wait_change(wake, SLACK_US));
@@ -393,7 +391,7 @@ static void open_crowd(struct world *world, struct dw_wake **wakes)
         assert_true(dw_wake_check(wakes[i]));
     }
     for (int i = 0; i < CROWD; i++)
-        (void)wait_change(wakes[i], 1100000 / CROWD + 20000);
+        (void)wait_change(wakes[i], 1300000 / CROWD);
 }
 
 static void close_crowd(struct dw_wake **wakes)
@@ -411,10 +409,7 @@ static void assert_all_report(struct dw_wake **wakes)
 
     while (missing > 0 && dw_clock_mono_us() < end) {
         for (int i = 0; i < CROWD; i++) {
-            if (wakes[i] == NULL && !reported[i]) {
-                reported[i] = true;
-                missing--;
-            } else if (wakes[i] != NULL && ready(wakes[i], 0) && dw_wake_check(wakes[i]) && !reported[i]) {
+            if (ready(wakes[i], 0) && dw_wake_check(wakes[i]) && !reported[i]) {
                 reported[i] = true;
                 missing--;
             }
@@ -501,14 +496,17 @@ static void rings_again_for_what_came_during_the_pause_between_rings(void **stat
     struct dw_wake *wakes[CROWD];
 
     open_crowd(world, wakes);
-    for (int i = 0; i < 200; i++) {
+    for (int i = 0; i < 300; i++) { /* faster than the pause allows */
+        bool heard = false;
+
         version++;
         touch(world->wal);
-        assert_true(wait_change(wakes[2], SLACK_US));
-        (void)dw_wake_check(wakes[3]); /* keeps up; 5 does not listen */
+        for (int64_t end = dw_clock_mono_us() + SLACK_US; !heard && dw_clock_mono_us() < end;) {
+            (void)dw_wake_check(wakes[2]);
+            heard = ready(wakes[3], 0) && dw_wake_check(wakes[3]);
+        }
+        assert_true(heard);
     }
-    (void)wait_change(wakes[2], SLACK_US);
-    assert_true(wait_change(wakes[5], SLACK_US));
     version++;
     touch(world->wal);
     assert_all_report(wakes);
@@ -527,6 +525,7 @@ static void followers_replace_a_leader_that_hangs_and_it_steps_down_later(void *
     for (end = dw_clock_mono_us() + 5000000; dw_clock_mono_us() < end && stats_of(wakes[3]).takeovers == 0;)
         (void)wait_change(wakes[3], 100000);
     assert_role(wakes[3], "leader");
+    assert_int_equal(stats_of(wakes[3]).rings, 1); /* tells the others what it found on its tick */
     version++;
     touch(world->wal);
     assert_true(wait_change(wakes[3], SLACK_US));
@@ -542,7 +541,7 @@ static void followers_replace_a_leader_that_hangs_and_it_steps_down_later(void *
     close_crowd(wakes);
 }
 
-static void the_safety_tick_repairs_a_cleared_state_folder_and_watches_a_replaced_file(void **state)
+static void the_safety_tick_repairs_a_cleared_state_folder_and_notices_a_replaced_file(void **state)
 {
     struct world *world = *state;
     struct dw_wake *wakes[CROWD];
@@ -558,6 +557,7 @@ static void the_safety_tick_repairs_a_cleared_state_folder_and_watches_a_replace
     for (int i = 0; i < CROWD; i++)
         (void)wait_change(wakes[i], i == 0 ? 4200000 : SLACK_US);
     assert_int_equal(stat(world->bell, &st), 0);
+    assert_true(dw_wake_replaced(wakes[5]));
     version++;
     touch(world->wal);
     assert_all_report(wakes);
@@ -590,7 +590,7 @@ int main(void)
         CASE(a_leader_that_closes_is_followed_at_once_and_nothing_is_lost),
         CASE(rings_again_for_what_came_during_the_pause_between_rings),
         CASE(followers_replace_a_leader_that_hangs_and_it_steps_down_later),
-        CASE(the_safety_tick_repairs_a_cleared_state_folder_and_watches_a_replaced_file),
+        CASE(the_safety_tick_repairs_a_cleared_state_folder_and_notices_a_replaced_file),
     };
 
     return cmocka_run_group_tests_name("wake", tests, NULL, NULL);
