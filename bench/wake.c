@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -264,6 +265,7 @@ static void start_waiters(enum way way, int waiters, int *pipe_fds, pid_t *pids)
         if (pids[i] < 0)
             die("fork");
         if (pids[i] == 0) {
+            (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
             if (way == PIPE)
                 (void)close(pipe_fds[1]);
             be_waiter(way, i, pipe_fds[0]);

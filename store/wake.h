@@ -38,7 +38,8 @@ enum dw_wake_mode {
  * Where file events or the state folder can't be used it still works, by timer.  Fails only for want
  * of memory or descriptors (DW_NOMEM, DW_SYSTEM). */
 int dw_wake_open(struct dw_store *store, enum dw_wake_mode mode, struct dw_wake **out, struct dw_err *err);
-void dw_wake_close(struct dw_wake *wake); /* NULL is fine */
+/* NULL is fine.  Answer first: where it watched, the kernel may take 10-20 ms to drop the inotify watch. */
+void dw_wake_close(struct dw_wake *wake);
 
 /* Readable (EPOLLIN, level-triggered) when dw_wake_check should be called. */
 int dw_wake_fd(const struct dw_wake *wake);
