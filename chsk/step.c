@@ -9,20 +9,28 @@
 /* A client that really polls again after this long has a later udt. */
 #define UDT_TICK_MS 50
 
-static bool is_retransmission(const struct dw_chsk *state, const struct dw_input *in)
+static bool is_retransmission(const struct dw_chsk *state, int64_t udt, int64_t now_ms)
 {
-    int64_t skew = in->u.get.udt - in->now_ms;
+    int64_t skew = udt - now_ms;
 
-    return in->u.get.udt != 0 && in->u.get.udt == state->udt && skew > -UDT_SKEW_MS && skew < UDT_SKEW_MS &&
-           in->now_ms - state->seen_ms > UDT_TICK_MS;
+    return udt != 0 && udt == state->udt && skew > -UDT_SKEW_MS && skew < UDT_SKEW_MS &&
+           now_ms - state->seen_ms > UDT_TICK_MS;
+}
+
+/* Does this GET, or one that died on the way, show that the answer under way has arrived? */
+static bool is_proof(const struct dw_chsk *state, const struct dw_input *in)
+{
+    if (!state->known || in->u.get.claim_epoch != state->epoch || in->u.get.claim_upto < 0)
+        return false;
+    if (in->u.get.handshake)
+        return in->u.get.lost_poll && !is_retransmission(state, in->u.get.lost_udt, in->now_ms);
+    return !is_retransmission(state, in->u.get.udt, in->now_ms);
 }
 
 /* Where the client's next event is looked for.  True: something before it may be gone. */
 static bool place_cursor(struct dw_chsk *state, const struct dw_input *in)
 {
-    bool proof = state->known && !in->u.get.handshake && in->u.get.claim_epoch == state->epoch &&
-                 in->u.get.claim_upto >= 0 && !is_retransmission(state, in);
-    bool gap = false;
+    bool proof = is_proof(state, in), gap = false;
 
     if (!state->known) {
         /* New means now; only a client that thinks it is known, after we forgot, is owed the rest. */

@@ -7,7 +7,8 @@
  *
  *      GET poll ----> hold ----> answer up to push 7 (claimed, cursor still 4)
  *      GET poll      (no handshake?)  =>  7 arrived: cursor 7, read on after 7
- *      GET handshake                  =>  unknown: cursor stays 4, 5..7 are sent again
+ *      GET handshake                  =>  unknown: cursor stays 4, 5..7 are sent again,
+ *                                         unless a poll is known to have come in between and died
  *
  * A browser may send a GET again by itself when a kept connection breaks; that copy proves nothing.
  * It is known by its unchanged udt, the client's clock, after time has passed. */
@@ -46,6 +47,8 @@ struct dw_input {
             int64_t udt;          /* 0: none */
             uint32_t claim_epoch; /* the answer under way: which GET it belongs to, ... */
             int64_t claim_upto;   /* ... and the push id that it ends at; -1: none */
+            bool lost_poll;       /* a poll came after that answer, but died with its worker: ... */
+            int64_t lost_udt;     /* ... its client clock */
             int64_t end;          /* newest push id */
             int64_t horizon;      /* newest push id that retention removed */
             bool amnesia;         /* the client table was lost lately: unknown may mean forgotten */

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "fcgi/variables.h"
+#include "hub/arrival.h"
 #include "hub/house.h"
 #include "hub/lot.h"
 #include "hub/serve.h"
@@ -171,6 +172,19 @@ static int open_parts(struct cgi *cgi, struct dw_conf *conf, struct dw_err *err)
     return cgi->house != NULL && cgi->server != NULL ? DW_OK : dw_err_set(err, DW_NOMEM, "out of memory");
 }
 
+/* See store.h: even if this process is killed, the poll was a receipt. */
+static void note_arrival(struct cgi *cgi, const struct dw_request *request)
+{
+    const char *query = request->query != NULL ? request->query : "";
+    const char *cookie = request->cookie != NULL ? request->cookie : "";
+    const char *user = request->remote_user != NULL ? request->remote_user : "";
+    struct dw_arrival arrival;
+
+    if (request->method != NULL && strcmp(request->method, "GET") == 0 &&
+        dw_arrival_of(query, strlen(query), cookie, strlen(cookie), user, strlen(user), &arrival) && !arrival.handshake)
+        dw_store_arrival_note(cgi->store, arrival.key, arrival.udt);
+}
+
 static int serve(struct cgi *cgi, struct dw_request *request, size_t length, struct dw_answer *answer,
                  struct dw_err *err)
 {
@@ -179,6 +193,7 @@ static int serve(struct cgi *cgi, struct dw_request *request, size_t length, str
     struct dw_parked *parked = NULL;
     int rc = DW_OK;
 
+    note_arrival(cgi, request);
     if (read_body(length, body_max, &body, answer)) {
         request->body = dw_buf_str(&body);
         request->body_len = body.len;

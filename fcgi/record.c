@@ -84,6 +84,48 @@ enum dw_inflow_state dw_inflow_feed(struct dw_inflow *inflow, const unsigned cha
     return state;
 }
 
+/* A length of a name-value pair (section 3.4): one byte, or four with the high bit set. */
+static bool take_length(const unsigned char **at, const unsigned char *end, size_t *length)
+{
+    const unsigned char *p = *at;
+
+    if (p < end && p[0] < 0x80) {
+        *length = p[0];
+        *at = p + 1;
+        return true;
+    }
+    if (end - p < 4)
+        return false;
+    *length = (size_t)(p[0] & 0x7f) << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
+    *at = p + 4;
+    return true;
+}
+
+const char *dw_inflow_param(const struct dw_inflow *inflow, const char *name, size_t *len)
+{
+    const unsigned char *at = (const unsigned char *)inflow->bytes.data, *end = at + inflow->bytes.len;
+    size_t wanted = strlen(name), name_len, value_len;
+
+    /* BEGIN_REQUEST comes first, the parameters right behind it. */
+    if (inflow->bytes.len < 3 * HEADER || at[2 * HEADER + 1] != PARAMS)
+        return NULL;
+    at += 2 * HEADER;
+    if ((size_t)(end - at) < HEADER + content_of(at) || content_of(at) != inflow->params)
+        return NULL;
+    end = at + HEADER + content_of(at);
+    at += HEADER;
+    while (take_length(&at, end, &name_len) && take_length(&at, end, &value_len)) {
+        if ((size_t)(end - at) < name_len || (size_t)(end - at) - name_len < value_len)
+            return NULL;
+        if (name_len == wanted && memcmp(at, name, wanted) == 0) {
+            *len = value_len;
+            return (const char *)at + name_len;
+        }
+        at += name_len + value_len;
+    }
+    return NULL;
+}
+
 static void add_header(struct dw_buf *out, int type, uint16_t request_id, size_t content, size_t padding)
 {
     const unsigned char header[HEADER] = {1,

@@ -34,6 +34,10 @@ enum dw_inflow_state {
  * tells that there were more. */
 enum dw_inflow_state dw_inflow_feed(struct dw_inflow *inflow, const unsigned char *bytes, size_t len, size_t body_max);
 
+/* The value of a parameter in a request that is complete, or NULL: not there, or in a place that is not
+ * worth looking at (parameters of more than one record).  Not NUL-terminated. */
+const char *dw_inflow_param(const struct dw_inflow *inflow, const char *name, size_t *len);
+
 /* Appends FCGI_STDOUT records with `head` and `body`, the empty record that ends the stream, and
  * FCGI_END_REQUEST (complete, status 0). */
 void dw_record_answer(struct dw_buf *out, uint16_t request_id, const char *head, size_t head_len, const char *body,

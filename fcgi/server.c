@@ -10,6 +10,7 @@
 #include "fcgi/listen.h"
 #include "fcgi/message.h"
 #include "fcgi/server_internal.h"
+#include "hub/arrival.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -67,9 +68,27 @@ static void count_broken(struct dw_fcgi *fcgi, unsigned count)
         dw_counter_add(&fcgi->backend.hub.counters.bad_requests, count);
 }
 
+/* From here on a poll is a receipt, even if this process is killed before it has served it. */
+static void note_arrival(struct dw_fcgi *fcgi, const struct dw_inflow *inflow)
+{
+    size_t method_len, query_len, cookie_len = 0, user_len = 0;
+    const char *method = dw_inflow_param(inflow, "REQUEST_METHOD", &method_len);
+    const char *query = dw_inflow_param(inflow, "QUERY_STRING", &query_len);
+    const char *cookie = dw_inflow_param(inflow, "HTTP_COOKIE", &cookie_len);
+    const char *user = dw_inflow_param(inflow, "REMOTE_USER", &user_len);
+    struct dw_arrival arrival;
+
+    if (method == NULL || method_len != 3 || memcmp(method, "GET", 3) != 0 || query == NULL)
+        return;
+    if (dw_arrival_of(query, query_len, cookie, cookie_len, user, user_len, &arrival) && !arrival.handshake)
+        dw_store_arrival_note(fcgi->backend.house_store, arrival.key, arrival.udt);
+}
+
 static void end_arrival(struct dw_fcgi *fcgi, struct dw_link *link, enum dw_inflow_state state)
 {
     if (state == DW_INFLOW_READY && !dw_buf_failed(&link->in.bytes)) {
+        if (atomic_load_explicit(&fcgi->backend.open, memory_order_acquire))
+            note_arrival(fcgi, &link->in);
         dw_readers_hand(fcgi, link);
         return;
     }

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "chsk/step.h"
+#include "hub/arrival.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 struct get {
     struct dw_serving_call *call;
     const struct dw_packer *packer;
+    struct dw_arrival arrival;
     struct dw_input input;
     struct dw_effect effect;
     struct dw_client client; /* as stored */
@@ -97,6 +99,11 @@ static int on_client(void *context, struct dw_client *client, bool found, uint64
     get->was_known = found;
     get->input.u.get.claim_epoch = dw_claim_epoch(claim);
     get->input.u.get.claim_upto = dw_claim_upto(claim);
+    get->input.u.get.lost_poll =
+        get->arrival.handshake &&
+        dw_store_arrival_find(call->server->store, get->arrival.key, client->epoch, &get->input.u.get.lost_udt);
+    /* From the commit on this request is the newest, and the note belongs to the one before. */
+    dw_store_arrival_bind(call->server->store, get->arrival.key, client->epoch);
     get->effect = dw_chsk_step(&state, NULL, &get->input);
     if (get->effect.kind == DW_FX_READ) {
         rc = read_mail(get, state.cursor);
@@ -112,15 +119,24 @@ static int on_client(void *context, struct dw_client *client, bool found, uint64
     return DW_OK;
 }
 
+static size_t length(const char *string)
+{
+    return string != NULL ? strlen(string) : 0;
+}
+
 /* What the step function has to know of the request and of this server. */
 static int describe(struct get *get, bool handshake)
 {
     struct dw_serving_call *call = get->call;
     struct dw_server *server = call->server;
     const struct dw_conf *conf = server->hub->conf;
+    const struct dw_request *request = call->request;
     const char *udt = dw_params_get(&call->params, "udt");
     struct dw_input *in = &get->input;
 
+    /* There is a client id: it was checked before. */
+    (void)dw_arrival_of(request->query, strlen(request->query), request->cookie, length(request->cookie),
+                        request->remote_user, length(request->remote_user), &get->arrival);
     in->kind = DW_IN_GET;
     in->now_ms = dw_clock_wall_ms();
     in->hold_ms = conf->chsk_lp_timeout_ms;

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define MAGIC UINT64_C(0x31304d4c43574400) /* "\0DWCLM01" */
+#define ARRIVALS_AT 64
 #define PARKED_AT 4096
 #define WORDS_AT 8192
 #define CHUNK 1024u /* slots by which the file grows: 8 KiB */
@@ -62,6 +63,46 @@ bool dw_claim_answer(_Atomic uint64_t *word, uint32_t epoch, int64_t upto)
     uint64_t expected = dw_claim_word(epoch, DW_CLAIM_NONE);
 
     return atomic_compare_exchange_strong(word, &expected, dw_claim_word(epoch, upto));
+}
+
+/* ---- arrival notes ---- */
+
+#define BOUND (UINT64_C(1) << 63)
+#define UDT_BITS 43
+#define UDT_MASK ((UINT64_C(1) << UDT_BITS) - 1)
+
+void dw_arrival_note(struct dw_arrival_note *notes, uint64_t key, int64_t udt)
+{
+    struct dw_arrival_note *note = &notes[key % DW_ARRIVALS];
+
+    /* Emptied in between, so that nobody reads one client's key with another's info. */
+    atomic_store(&note->key, 0);
+    atomic_store(&note->info, udt > 0 && udt <= (int64_t)UDT_MASK ? (uint64_t)udt : 0);
+    atomic_store(&note->key, key);
+}
+
+void dw_arrival_bind(struct dw_arrival_note *notes, uint64_t key, uint32_t epoch)
+{
+    struct dw_arrival_note *note = &notes[key % DW_ARRIVALS];
+    uint64_t info = atomic_load(&note->info);
+
+    if (atomic_load(&note->key) == key && (info & BOUND) == 0)
+        (void)atomic_compare_exchange_strong(&note->info, &info,
+                                             info | BOUND | (uint64_t)(epoch & DW_EPOCH_MASK) << UDT_BITS);
+}
+
+bool dw_arrival_find(struct dw_arrival_note *notes, uint64_t key, uint32_t epoch, int64_t *udt)
+{
+    struct dw_arrival_note *note = &notes[key % DW_ARRIVALS];
+    uint64_t info;
+
+    if (atomic_load(&note->key) != key)
+        return false;
+    info = atomic_load(&note->info);
+    if (atomic_load(&note->key) != key)
+        return false;
+    *udt = (int64_t)(info & UDT_MASK);
+    return (info & BOUND) == 0 || (info >> UDT_BITS & DW_EPOCH_MASK) == (epoch & DW_EPOCH_MASK);
 }
 
 /* ---- the file ---- */
@@ -157,6 +198,11 @@ _Atomic uint64_t *dw_claims_word(struct dw_claims *claims, uint32_t slot)
     if (dw_claims_back(claims, slot, NULL) != DW_OK)
         return NULL;
     return (_Atomic uint64_t *)((char *)claims->map + WORDS_AT) + slot;
+}
+
+struct dw_arrival_note *dw_claims_arrivals(struct dw_claims *claims)
+{
+    return (struct dw_arrival_note *)(void *)((char *)claims->map + ARRIVALS_AT);
 }
 
 _Atomic uint32_t *dw_claims_parked(struct dw_claims *claims, int32_t worker)

@@ -1,7 +1,8 @@
-/* The claims file: one 64-bit word per client in memory shared by all processes, and one counter of
- * parked polls per worker.
+/* The claims file: one 64-bit word per client in memory shared by all processes, one counter of parked
+ * polls per worker, and notes of polls that have arrived.
  *
  *   0      magic                                8 bytes
+ *   64     arrival notes                        16 bytes each
  *   4096   parked polls of worker 0..1023       4 bytes each
  *   8192   claim word of slot 0, 1, 2 ...       8 bytes each: epoch (20 bits) | answer's end + 1 (44 bits)
  *
@@ -22,6 +23,14 @@
 /* Largest push id that fits a claim word. */
 #define DW_CLAIM_UPTO_MAX (((int64_t)1 << 43) - 1)
 
+#define DW_ARRIVALS 251u /* a prime; so many polls can be between arrival and commit at a time */
+
+/* See store.h.  `info`: bound (1 bit) | request number (20 bits) | client clock (43 bits). */
+struct dw_arrival_note {
+    _Atomic uint64_t key; /* 0: empty, or being written */
+    _Atomic uint64_t info;
+};
+
 struct dw_claims {
     int fd;
     void *map;
@@ -38,10 +47,16 @@ int dw_claims_back(struct dw_claims *claims, uint32_t slot, struct dw_err *err);
 _Atomic uint64_t *dw_claims_word(struct dw_claims *claims, uint32_t slot);
 _Atomic uint32_t *dw_claims_parked(struct dw_claims *claims, int32_t worker);
 
+struct dw_arrival_note *dw_claims_arrivals(struct dw_claims *claims);
+
 /* True when request `a` is newer than `b`, counting modulo 2^20. */
 bool dw_claim_newer(uint32_t a, uint32_t b);
 /* The steps of store.h on one word. */
 void dw_claim_begin(_Atomic uint64_t *word, uint32_t epoch, int64_t upto);
 bool dw_claim_answer(_Atomic uint64_t *word, uint32_t epoch, int64_t upto);
+/* The steps of store.h on the array of notes. */
+void dw_arrival_note(struct dw_arrival_note *notes, uint64_t key, int64_t udt);
+void dw_arrival_bind(struct dw_arrival_note *notes, uint64_t key, uint32_t epoch);
+bool dw_arrival_find(struct dw_arrival_note *notes, uint64_t key, uint32_t epoch, int64_t *udt);
 
 #endif

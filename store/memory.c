@@ -327,6 +327,7 @@ static void merge_ops(void)
     ops.state_is_new = dw_mem_client_ops.state_is_new;
     ops.clients_leave = dw_mem_client_ops.clients_leave;
     ops.claim = dw_mem_client_ops.claim;
+    ops.arrivals = dw_mem_client_ops.arrivals;
     ops.online = dw_mem_client_ops.online;
     ops.presence_sync = dw_mem_client_ops.presence_sync;
     ops.worker_join = dw_mem_client_ops.worker_join;

@@ -159,6 +159,11 @@ static int clients_leave(struct dw_store *store, const struct dw_departed *depar
     return dw_mem_unlock(w, rc);
 }
 
+static struct dw_arrival_note *arrivals(struct dw_store *store)
+{
+    return dw_mem_of(store)->world->arrivals;
+}
+
 static _Atomic uint64_t *claim(struct dw_store *store, uint32_t slot)
 {
     return slot < DW_MEM_SLOTS ? &dw_mem_of(store)->world->claims[slot] : NULL;
@@ -401,6 +406,7 @@ const struct dw_store_ops dw_mem_client_ops = {
     .state_is_new = state_is_new,
     .clients_leave = clients_leave,
     .claim = claim,
+    .arrivals = arrivals,
     .online = online,
     .presence_sync = presence_sync,
     .worker_join = worker_join,

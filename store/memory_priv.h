@@ -82,6 +82,7 @@ struct dw_memory {
     struct dw_store *housekeeper;
     uint32_t next_slot, commits;
     _Atomic uint64_t *claims;
+    struct dw_arrival_note arrivals[DW_ARRIVALS];
     dw_memory_handler *handler;
     void *handler_context;
 };

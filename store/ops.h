@@ -3,6 +3,7 @@
 #ifndef DW_STORE_OPS_H
 #define DW_STORE_OPS_H
 
+#include "store/claims.h"
 #include "store/store.h"
 
 #include <stdatomic.h>
@@ -46,6 +47,8 @@ struct dw_store_ops {
                          struct dw_err *err);
     /* The client's claim word; NULL where there is none and none can be made.  From any thread. */
     _Atomic uint64_t *(*claim)(struct dw_store *store, uint32_t slot);
+    /* DW_ARRIVALS notes, zeroed at first.  From any thread. */
+    struct dw_arrival_note *(*arrivals)(struct dw_store *store);
 
     int (*worker_join)(struct dw_store *store, int32_t *worker, struct dw_err *err);
     void (*worker_parked)(struct dw_store *store, int32_t worker, uint32_t parked);

@@ -216,6 +216,11 @@ int dw_sqlite_clients_leave(struct dw_store *store, const struct dw_departed *de
     return dw_sqlite_end(s, DW_STATE, rc, err);
 }
 
+struct dw_arrival_note *dw_sqlite_arrivals(struct dw_store *store)
+{
+    return dw_claims_arrivals(&dw_sqlite_of(store)->claims);
+}
+
 _Atomic uint64_t *dw_sqlite_claim(struct dw_store *store, uint32_t slot)
 {
     return dw_claims_word(&dw_sqlite_of(store)->claims, slot);

@@ -356,6 +356,7 @@ static const struct dw_store_ops ops = {
     .state_is_new = dw_sqlite_state_is_new,
     .clients_leave = dw_sqlite_clients_leave,
     .claim = dw_sqlite_claim,
+    .arrivals = dw_sqlite_arrivals,
     .worker_join = dw_sqlite_worker_join,
     .worker_parked = dw_sqlite_worker_parked,
     .workers = dw_sqlite_workers,

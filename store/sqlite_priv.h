@@ -140,6 +140,7 @@ int dw_sqlite_client_get(struct dw_store *store, const char *uid, const char *cl
 int dw_sqlite_state_is_new(struct dw_store *store, int64_t now_ms, bool *is_new, struct dw_err *err);
 int dw_sqlite_clients_leave(struct dw_store *store, const struct dw_departed *departed, size_t count, int64_t now_ms,
                             struct dw_err *err);
+struct dw_arrival_note *dw_sqlite_arrivals(struct dw_store *store);
 _Atomic uint64_t *dw_sqlite_claim(struct dw_store *store, uint32_t slot);
 
 /* sqlite_worker.c */

@@ -41,6 +41,21 @@ bool dw_store_claim_answer(struct dw_store *store, uint32_t slot, uint32_t epoch
     return word != NULL && dw_claim_answer(word, epoch, upto);
 }
 
+void dw_store_arrival_note(struct dw_store *store, uint64_t key, int64_t udt)
+{
+    dw_arrival_note(store->ops->arrivals(store), key, udt);
+}
+
+void dw_store_arrival_bind(struct dw_store *store, uint64_t key, uint32_t epoch)
+{
+    dw_arrival_bind(store->ops->arrivals(store), key, epoch);
+}
+
+bool dw_store_arrival_find(struct dw_store *store, uint64_t key, uint32_t epoch, int64_t *udt)
+{
+    return dw_arrival_find(store->ops->arrivals(store), key, epoch, udt);
+}
+
 uint64_t dw_store_claim_read(struct dw_store *store, uint32_t slot)
 {
     _Atomic uint64_t *word = store->ops->claim(store, slot);

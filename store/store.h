@@ -245,6 +245,22 @@ void dw_store_claim_begin(struct dw_store *store, uint32_t slot, uint32_t epoch,
 bool dw_store_claim_answer(struct dw_store *store, uint32_t slot, uint32_t epoch, int64_t upto);
 uint64_t dw_store_claim_read(struct dw_store *store, uint32_t slot);
 
+/* ---- arrival notes: any thread, no locks, never fail ----
+ *
+ * A poll is the client's only receipt for the answer before.  A worker that is killed between reading a
+ * poll and committing what it proves would take the receipt with it, and the answer would be sent twice.
+ * So the arrival is noted in shared memory first.  The processing of the poll binds its note to the
+ * request number that it follows (which the commit makes an old one); a note that is still valid for
+ * the client's newest request when a handshake comes says that a poll was here and died.
+ * A note may be lost to another client's, never taken for it. */
+
+/* Notes that a poll with this key (not 0: client, cookie and user, hashed) and client clock has come. */
+void dw_store_arrival_note(struct dw_store *store, uint64_t key, int64_t udt);
+/* Binds the note of that poll to the request that it follows. */
+void dw_store_arrival_bind(struct dw_store *store, uint64_t key, uint32_t epoch);
+/* True: a poll with this key has come and follows request `epoch`; `*udt` is its client clock. */
+bool dw_store_arrival_find(struct dw_store *store, uint64_t key, uint32_t epoch, int64_t *udt);
+
 /* ---- state: workers, housekeeping ---- */
 
 /* Takes a free worker slot and its byte of the lock file until the store is closed or the process

@@ -197,6 +197,44 @@ static void an_answer_of_any_length_arrives_whole(void **unused)
     dw_buf_fini(&out);
 }
 
+static void parameters_are_found_in_the_raw_request(void **unused)
+{
+    static char longer[300];
+    unsigned char long_pair[400] = {1, 0x80, 0, 1, 0x2c, 'L'};
+    struct dw_inflow inflow;
+    struct request request = {.len = 0};
+    const char *value;
+    size_t len, cut;
+
+    (void)unused;
+    memset(longer, 'v', sizeof longer);
+    memcpy(long_pair + 6, longer, sizeof longer);
+    memcpy(long_pair + 306, "\2\1ABx\3\0END", 10);
+    record(&request, 1, 1, "\0\1\0\0\0\0\0\0", 8, 0);
+    record(&request, 4, 1, (const char *)long_pair, 316, 4);
+    record(&request, 4, 1, "", 0, 0);
+    record(&request, 5, 1, "", 0, 0);
+    assert_int_equal(feed(&inflow, &request, ROOM, ROOM), DW_INFLOW_READY);
+    value = dw_inflow_param(&inflow, "L", &len);
+    assert_non_null(value);
+    assert_int_equal(len, 300);
+    assert_memory_equal(value, longer, 300);
+    value = dw_inflow_param(&inflow, "AB", &len);
+    assert_non_null(value);
+    assert_memory_equal(value, "x", 1);
+    assert_non_null(dw_inflow_param(&inflow, "END", &len));
+    assert_int_equal(len, 0);
+    assert_null(dw_inflow_param(&inflow, "A", &len));
+    for (cut = 0; cut < inflow.bytes.len; cut++) { /* never past the end, whatever the lengths say */
+        struct dw_inflow part = {.params = inflow.params};
+
+        dw_buf_add(&part.bytes, inflow.bytes.data, cut);
+        (void)dw_inflow_param(&part, "NOT THERE", &len);
+        dw_buf_fini(&part.bytes);
+    }
+    dw_buf_fini(&inflow.bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -206,6 +244,7 @@ int main(void)
         cmocka_unit_test(a_second_request_on_the_connection_is_broken),
         cmocka_unit_test(parameters_without_end_are_broken),
         cmocka_unit_test(management_records_and_aborts_are_left_to_the_library),
+        cmocka_unit_test(parameters_are_found_in_the_raw_request),
         cmocka_unit_test(an_answer_of_any_length_arrives_whole),
     };
 

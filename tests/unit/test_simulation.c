@@ -2,6 +2,7 @@
  * lost answers, aborted polls, killed workers, handovers that are late.  Invariant: every client sees every push that
  * is for it exactly once and in order.  The seed is printed when it does not. */
 #include "base/clock.h"
+#include "hub/arrival.h"
 #include "hub/lot.h"
 #include "hub/serve.h"
 #include "store/store.h"
@@ -162,6 +163,22 @@ static void adopt_late(int i)
         dw_lot_adopt(world->workers[client->worker].lot, parked);
 }
 
+/* A poll is noted when it arrives.  One in twelve dies with its worker right after that. */
+static bool note_and_die(struct client *client, const char *query, const char *cookie)
+{
+    struct dw_arrival arrival;
+
+    assert_true(dw_arrival_of(query, strlen(query), cookie, strlen(cookie), NULL, 0, &arrival));
+    assert_false(arrival.handshake);
+    dw_store_arrival_note(world->workers[client->worker].store, arrival.key, arrival.udt);
+    if (chance(12) != 0)
+        return false;
+    kill_worker(client->worker);
+    start_worker(&world->workers[client->worker]);
+    client->phase = PHASE_HANDSHAKE;
+    return true;
+}
+
 static void request(int i)
 {
     struct client *client = &world->clients[i];
@@ -180,6 +197,8 @@ static void request(int i)
     (void)snprintf(cookie, sizeof cookie, "dw_sid=%s", client->uid != NULL ? client->uid : "nobody");
     get.query = query;
     get.cookie = cookie;
+    if (client->phase == PHASE_POLL && note_and_die(client, query, cookie))
+        return;
     parked = dw_serve(world->workers[client->worker].server, &get, &answer);
     if (parked == NULL) {
         assert_true(answer.status == 200 || answer.status == 503);

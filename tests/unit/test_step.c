@@ -94,6 +94,21 @@ static void a_handshake_proves_nothing(void **unused)
     assert_int_equal(state.cursor, 4);
 }
 
+static void a_handshake_after_a_poll_that_died_with_its_worker_proves_as_that_poll_would_have(void **unused)
+{
+    struct dw_chsk state = a_client();
+    struct dw_input in = answered_get(2, 7);
+
+    (void)unused;
+    in.u.get.handshake = in.u.get.lost_poll = true;
+    assert_int_equal(dw_chsk_step(&state, NULL, &in).kind, DW_FX_HANDSHAKE);
+    assert_int_equal(state.cursor, 7);
+    state = a_client();
+    state.udt = in.u.get.lost_udt = NOW - 1000;
+    (void)dw_chsk_step(&state, NULL, &in);
+    assert_int_equal(state.cursor, 4);
+}
+
 static void an_answer_to_an_older_request_is_no_proof(void **unused)
 {
     struct dw_chsk state = a_client();
@@ -296,6 +311,7 @@ int main(void)
         cmocka_unit_test(a_handshake_does_not_open_the_client_but_its_first_poll_does),
         cmocka_unit_test(a_poll_without_handshake_proves_the_last_answer),
         cmocka_unit_test(a_handshake_proves_nothing),
+        cmocka_unit_test(a_handshake_after_a_poll_that_died_with_its_worker_proves_as_that_poll_would_have),
         cmocka_unit_test(an_answer_to_an_older_request_is_no_proof),
         cmocka_unit_test(a_get_that_the_browser_sent_again_is_no_proof),
         cmocka_unit_test(a_client_whose_udt_is_no_clock_still_proves_by_polling),
