@@ -84,7 +84,7 @@ def apache_config(world, port, handler, environment, per_request=()):
 
 def start_apache(world, handler, per_request=()):
     if not os.path.exists(APACHE) or not os.path.exists(FCGID):
-        pytest.skip("apache2 and libapache2-mod-fcgid are not installed")
+        pytest.skip("apache2-bin and libapache2-mod-fcgid are not installed")
     port = free_port()
     for name in ("root", "ipc"):
         os.makedirs(world.path(name), exist_ok=True)
@@ -250,8 +250,9 @@ def test_a_cgi_process_whose_client_left_ends(make_world):
     web = world.lighttpd(cgi=True, extra='server.stream-response-body = 0')
     door = Door(world, web.port)
     door.get(handshake("alice"))
+    wait_until(lambda: not world.children(web), PROMPT, "the handshake's process has ended")
     held = door.hold(poll("alice"))
-    children = wait_until(lambda: world.children(web), 5, "the CGI process runs")
+    children = wait_until(lambda: world.children(web), PROMPT, "the poll's process runs")
     held.close()
     # It ends with the next event or at its deadline at the latest; nothing is lost by that.
     world.push("alice", "test/n", "1")
@@ -266,8 +267,9 @@ def test_a_cgi_process_that_is_terminated_answers_a_time_out(make_world):
     web = world.lighttpd(cgi=True)
     door = Door(world, web.port)
     door.get(handshake("alice"))
+    wait_until(lambda: not world.children(web), PROMPT, "the handshake's process has ended")
     held = door.hold(poll("alice"))
-    children = wait_until(lambda: world.children(web), 5, "the CGI process runs")
+    children = wait_until(lambda: world.children(web), PROMPT, "the poll's process runs")
     time.sleep(0.3 * SLOW)
     os.kill(children[0], 15)
     assert held.receive(PROMPT).text == TIMEOUT
