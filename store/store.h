@@ -285,8 +285,9 @@ bool dw_store_housekeeper(struct dw_store *store);
 struct dw_housework {
     int64_t now_ms;
     int64_t grace_ajax_ms, grace_ws_ms;
-    size_t chunk; /* rows a step may delete */
-    bool idle;    /* nothing happened lately: a truncating checkpoint is fine */
+    size_t chunk;      /* rows a step may delete */
+    bool idle;         /* nothing happened lately: a truncating checkpoint is fine */
+    int64_t wal_least; /* bytes: a smaller WAL is left for later, it costs nobody anything */
 };
 /* Presence: brings dw_online and the chsk/uidport-* rows in line with the client table for every dirty
  * uid, exactly once per real change, whoever calls it.  `*more`: call again. */
