@@ -186,7 +186,7 @@ int dw_cli_load(struct dw_cli *cli)
     int rc = dw_conf_load(&cli->conf, cli->config, cli->db, environ, &err);
 
     if (rc == DW_NOTFOUND) /* a settings file, not a queue */
-        rc = dw_err_set(&err, DW_CONF, "%s", dw_err_say(&err, rc));
+        rc = err.code = DW_CONF;
     if (rc != DW_OK)
         return dw_cli_fail(cli, &err, rc);
     cli->has_conf = true;

@@ -122,5 +122,8 @@ void dw_output_data(struct dw_buf *buf, const char *data, size_t len, const char
     }
     /* In JSON, control characters are only white space between tokens. */
     for (size_t i = 0; i < len; i++)
-        dw_buf_addc(buf, (unsigned char)data[i] < 0x20 ? ' ' : data[i]);
+        if ((unsigned char)data[i] < 0x20)
+            dw_buf_addc(buf, ' ');
+        else
+            dw_buf_addc(buf, data[i]);
 }
