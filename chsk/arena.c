@@ -57,6 +57,7 @@ void dw_arena_reset(struct dw_arena *arena)
     }
     arena->next = (char *)(kept + 1);
     arena->end = arena->next + kept->size;
+    DW_ARENA_CLOSE(arena->next, kept->size);
 }
 
 void *dw_arena_grow(struct dw_arena *arena, size_t size)
@@ -81,6 +82,7 @@ void *dw_arena_grow(struct dw_arena *arena, size_t size)
     arena->next = (char *)(chunk + 1) + size;
     arena->end = (char *)(chunk + 1) + want;
     arena->used += size;
+    DW_ARENA_CLOSE(chunk + 1, want);
     return chunk + 1;
 }
 

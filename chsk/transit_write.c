@@ -161,13 +161,28 @@ static void put_array(struct transit *transit, const struct dw_value *array)
     dw_putc(transit->writer.out, ']');
 }
 
+/* True for the tags that transit gives a meaning of its own: around anything but what transit means
+ * by them they could not be read, so such a value is written as a map. */
+static bool is_reserved(const struct dw_value *tag)
+{
+    static const char *const words[] = {"list", "set", "cmap", "ratio"};
+
+    if (tag->u.text.len == 1)
+        return tag->u.text.bytes[0] != '\0' && strchr(":$indftmubzcr_?'", tag->u.text.bytes[0]) != NULL;
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (tag->u.text.len == strlen(words[i]) && memcmp(tag->u.text.bytes, words[i], tag->u.text.len) == 0)
+            return true;
+    return false;
+}
+
 /* A tagged value that fits into a string, "~Xtext": a tag of one character around a string. */
 static bool is_short_tagged(const struct dw_value *value)
 {
     const struct dw_value *tag = value->u.pair.first;
 
     return value->type == DW_T_TAGGED && tag->u.text.len == 1 && value->u.pair.second->type == DW_T_STRING &&
-           (unsigned char)tag->u.text.bytes[0] < 0x80 && memchr("~^`#", tag->u.text.bytes[0], 4) == NULL;
+           (unsigned char)tag->u.text.bytes[0] < 0x80 && memchr("~^`#", tag->u.text.bytes[0], 4) == NULL &&
+           (tag->u.text.bytes[0] == '\'' || !is_reserved(tag));
 }
 
 static void put_short_tagged(struct transit *transit, const struct dw_value *value, bool as_key)
@@ -270,6 +285,22 @@ static void open_tagged(struct transit *transit, const char *tag, size_t len)
     dw_putc(transit->writer.out, transit->verbose ? ':' : ',');
 }
 
+/* ["^ ","tag","list","value",  or  {"tag":"list","value": */
+static void open_reserved(struct transit *transit, const struct dw_value *tag)
+{
+    struct dw_buf *out = transit->writer.out;
+    char between = transit->verbose ? ':' : ',';
+
+    if (transit->verbose)
+        dw_put_literal(out, "{\"tag\":");
+    else
+        dw_put_literal(out, "[\"^ \",\"tag\",");
+    put_value(transit, "", tag, false);
+    dw_putc(out, ',');
+    put_encoded(transit, "", "value", 5, true);
+    dw_putc(out, between);
+}
+
 static void close_tagged(struct transit *transit)
 {
     dw_putc(transit->writer.out, transit->verbose ? '}' : ']');
@@ -334,7 +365,10 @@ static void write_value(struct transit *transit, const struct dw_value *value, b
         open_map(transit, value);
         break;
     case DW_T_TAGGED:
-        open_tagged(transit, value->u.pair.first->u.text.bytes, value->u.pair.first->u.text.len);
+        if (is_reserved(value->u.pair.first))
+            open_reserved(transit, value->u.pair.first);
+        else
+            open_tagged(transit, value->u.pair.first->u.text.bytes, value->u.pair.first->u.text.len);
         dw_writer_push(&transit->writer, value, TAGGED);
         break;
     case DW_T_RATIO:

@@ -333,14 +333,15 @@ int64_t dw_sqlite_file_size(const char *path, const char *suffix)
     return (int64_t)status.st_size;
 }
 
-static int checkpoint_one(struct dw_sqlite *s, enum dw_db db, const char *path, bool idle, struct dw_err *err)
+static int checkpoint_one(struct dw_sqlite *s, enum dw_db db, const char *path, const struct dw_housework *work,
+                          struct dw_err *err)
 {
     int64_t wal = dw_sqlite_file_size(path, "-wal");
-    bool truncate = idle || wal > WAL_LIMIT;
+    bool truncate = work->idle || wal > WAL_LIMIT;
     int busy_ms = s->busy_ms;
     int rc;
 
-    if (wal == 0 || s->db[db] == NULL)
+    if (wal == 0 || wal < work->wal_least || s->db[db] == NULL)
         return DW_OK;
     if (truncate && s->busy_ms > TRUNCATE_BUSY_MS)
         s->busy_ms = TRUNCATE_BUSY_MS;
@@ -355,7 +356,7 @@ static int checkpoint_one(struct dw_sqlite *s, enum dw_db db, const char *path, 
 int dw_sqlite_checkpoint(struct dw_store *store, const struct dw_housework *work, struct dw_err *err)
 {
     struct dw_sqlite *s = dw_sqlite_of(store);
-    int rc = checkpoint_one(s, DW_QUEUE, s->queue_path, work->idle, err);
+    int rc = checkpoint_one(s, DW_QUEUE, s->queue_path, work, err);
 
-    return rc == DW_OK ? checkpoint_one(s, DW_STATE, s->state_path, work->idle, err) : rc;
+    return rc == DW_OK ? checkpoint_one(s, DW_STATE, s->state_path, work, err) : rc;
 }

@@ -295,6 +295,7 @@ struct dw_housework {
     int64_t grace_ajax_ms, grace_ws_ms;
     size_t chunk;               /* rows a step may delete */
     bool idle;                  /* nothing happened lately: a truncating checkpoint is fine */
+    int64_t wal_least;          /* bytes: a smaller WAL is left for later, it costs nobody anything */
     struct dw_removed *removed; /* release and gc count here; NULL: nobody asks */
 };
 /* Presence: brings dw_online and the chsk/uidport-* rows in line with the client table for every dirty
