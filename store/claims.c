@@ -4,6 +4,7 @@
  * block, and only opening and growing may fail. */
 #include "store/claims.h"
 
+#include "store/file.h"
 #include "store/store.h"
 
 #include <assert.h>
@@ -178,15 +179,15 @@ static int map_file(struct dw_claims *claims, const char *path, struct dw_err *e
     return DW_OK;
 }
 
-int dw_claims_open(struct dw_claims *claims, const char *path, struct dw_err *err)
+int dw_claims_open(struct dw_claims *claims, const char *path, const char *like, struct dw_err *err)
 {
     int rc;
 
     claims->map = NULL;
     atomic_init(&claims->backed, 0);
-    claims->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0660);
-    if (claims->fd < 0)
-        return dw_err_set(err, errno == ENOSPC ? DW_FULL : DW_DENIED, "cannot open %s: %s", path, strerror(errno));
+    rc = dw_file_open(path, like, &claims->fd, err);
+    if (rc != DW_OK)
+        return rc;
     rc = map_file(claims, path, err);
     if (rc != DW_OK)
         dw_claims_close(claims);

@@ -38,8 +38,8 @@ struct dw_claims {
     _Atomic uint32_t backed; /* slots below this have blocks on disk */
 };
 
-/* Opens or makes the file.  DW_CORRUPT: not ours. */
-int dw_claims_open(struct dw_claims *claims, const char *path, struct dw_err *err);
+/* Opens or makes the file (for the owner of `like`, store/file.h).  DW_CORRUPT: not ours. */
+int dw_claims_open(struct dw_claims *claims, const char *path, const char *like, struct dw_err *err);
 void dw_claims_close(struct dw_claims *claims);
 
 /* Makes sure that `slot` has a word; DW_FULL, DW_LIMIT. */

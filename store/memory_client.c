@@ -328,12 +328,15 @@ static int64_t grace_of(const struct dw_mem_client *row, const struct dw_housewo
     return row->transport == DW_WS ? work->grace_ws_ms : work->grace_ajax_ms;
 }
 
-static void bury(struct dw_memory *w, const struct dw_housework *work)
+static int64_t bury(struct dw_memory *w, const struct dw_housework *work)
 {
+    int64_t count = 0;
+
     for (int32_t i = 0; i < DW_MEM_WORKERS; i++) {
         if (!w->workers[i].known || w->workers[i].alive)
             continue;
         w->workers[i].known = false;
+        count++;
         for (size_t k = 0; k < w->clients.count; k++) {
             struct dw_mem_client *row = &w->clients.at[k];
 
@@ -344,21 +347,26 @@ static void bury(struct dw_memory *w, const struct dw_housework *work)
                 row->client.due_ms = work->now_ms + grace_of(row, work);
         }
     }
+    return count;
 }
 
 static int release(struct dw_store *store, const struct dw_housework *work, bool *more, struct dw_err *err)
 {
     struct dw_memory *w = dw_mem_lock(store);
+    struct dw_removed ignored = {.clients = 0};
+    struct dw_removed *removed = work->removed != NULL ? work->removed : &ignored;
     size_t kept = 0;
     int rc = DW_OK;
 
     *more = false;
-    bury(w, work);
+    removed->workers += bury(w, work);
     for (size_t i = 0; rc == DW_OK && i < w->clients.count; i++) {
         struct dw_mem_client *row = &w->clients.at[i];
 
-        if (row->client.connected && row->client.due_ms <= work->now_ms)
+        if (row->client.connected && row->client.due_ms <= work->now_ms) {
             rc = disconnect(w, row, work->now_ms, err);
+            removed->departed += rc == DW_OK;
+        }
     }
     for (size_t i = 0; i < w->clients.count; i++) {
         struct dw_mem_client *row = &w->clients.at[i];
@@ -369,6 +377,7 @@ static int release(struct dw_store *store, const struct dw_housework *work, bool
         } else
             w->clients.at[kept++] = *row;
     }
+    removed->clients += (int64_t)(w->clients.count - kept);
     w->clients.count = kept;
     return dw_mem_unlock(w, rc);
 }

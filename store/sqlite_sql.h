@@ -116,7 +116,10 @@
                                " (SELECT count(*) FROM dw_reply), (SELECT count(*) FROM dw_online),"                   \
                                " (SELECT count(*) FROM dw_session)")                                                   \
     X(FIGURES_STATE, DW_STATE, "SELECT (SELECT count(*) FROM client),"                                                 \
-                               " (SELECT count(*) FROM client WHERE connected = 1)")
+                               " (SELECT count(*) FROM client WHERE connected = 1),"                                   \
+                               " (SELECT count(*) FROM client WHERE connected = 1 AND transport = 0),"                 \
+                               " (SELECT count(*) FROM client WHERE connected = 1 AND transport = 1),"                 \
+                               " (SELECT value FROM meta WHERE key = 'lost_ms')")
 /* clang-format on */
 
 enum dw_sql {

@@ -285,12 +285,21 @@ int dw_store_holders(struct dw_store *store, int32_t except, uint32_t *holders, 
 /* Tries to become the housekeeper of this queue; false while another process is.  Held until close. */
 bool dw_store_housekeeper(struct dw_store *store);
 
+/* What a step has done; added to. */
+struct dw_removed {
+    int64_t pushes, inbox, replies, sessions; /* rows past retention, expired sessions */
+    int64_t memberships;                      /* past ones that no push is left for */
+    int64_t clients;                          /* forgotten: absent for longer than retain_ms */
+    int64_t departed;                         /* no longer counted as connected */
+    int64_t workers;                          /* dead ones */
+};
 struct dw_housework {
     int64_t now_ms;
     int64_t grace_ajax_ms, grace_ws_ms;
-    size_t chunk;      /* rows a step may delete */
-    bool idle;         /* nothing happened lately: a truncating checkpoint is fine */
-    int64_t wal_least; /* bytes: a smaller WAL is left for later, it costs nobody anything */
+    size_t chunk;               /* rows a step may delete */
+    bool idle;                  /* nothing happened lately: a truncating checkpoint is fine */
+    int64_t wal_least;          /* bytes: a smaller WAL is left for later, it costs nobody anything */
+    struct dw_removed *removed; /* release and gc count here; NULL: nobody asks */
 };
 /* Presence: brings dw_online and the chsk/uidport-* rows in line with the client table for every dirty
  * uid, exactly once per real change, whoever calls it.  `*more`: call again. */
@@ -309,8 +318,11 @@ typedef int dw_counter_fn(void *context, const char *name, int64_t value);
 int dw_store_counters(struct dw_store *store, dw_counter_fn *fn, void *context, struct dw_err *err);
 
 struct dw_store_figures {
-    int64_t pushes, inbox, replies, clients, connected, online, sessions;
-    int64_t end, horizon, queue_bytes, wal_bytes, state_bytes;
+    int64_t pushes, inbox, replies, online, sessions; /* rows */
+    int64_t clients, connected, ajax, ws;             /* remembered; connected: in all, and by transport */
+    int64_t end, inbox_end, horizon;                  /* highest push and inbox ids ever, dw_store_horizon */
+    int64_t state_lost_ms;                            /* when a lost state file was made anew; 0: never */
+    int64_t queue_bytes, wal_bytes, state_bytes, state_wal_bytes; /* of the files; 0 for memory */
 };
 int dw_store_figures(struct dw_store *store, struct dw_store_figures *figures, struct dw_err *err);
 
