@@ -200,7 +200,7 @@ struct dw_client {
     int64_t due_ms;     /* when it counts as gone if nothing is heard from it, while connected */
     uint8_t generation; /* envelope generation 1..3, 0 = not known yet */
     bool connected;     /* counts for presence */
-    int32_t worker;     /* slot of the worker that holds its poll or socket, -1 = none */
+    int32_t worker;     /* slot of the worker that has its newest request or socket, -1 = none */
     char packer[24];    /* "" = the default */
 };
 
