@@ -80,6 +80,9 @@ int dw_conf_read(struct dw_conf *conf, const char *path, struct dw_err *err);
  * that are no setting are a DW_CONF error: a misspelt limit should not be silently missing. */
 int dw_conf_env(struct dw_conf *conf, char *const *env, struct dw_err *err);
 
+/* dw_conf_env, then `db` or $DUMBWAITER_DB, and store.path made absolute. */
+int dw_conf_apply(struct dw_conf *conf, const char *db, char *const *env, struct dw_err *err);
+
 /* What every program does at start: --config or $DUMBWAITER_CONF or dumbwaiter.conf beside the program
  * or /etc/dumbwaiter/dumbwaiter.conf, then the environment, then --db or $DUMBWAITER_DB; store.path
  * ends up absolute, "dumbwaiter.db beside the program" by default.  A file that was named must exist.

@@ -14,6 +14,7 @@
 struct dw_bench_client {
     int fd; /* -1: no request under way */
     int64_t udt;
+    int64_t first_ns; /* when the answer under way began to come; 0: not yet */
     const char *address;
     struct dw_buf raw; /* of the answer so far */
 };
@@ -33,7 +34,7 @@ struct dw_bench_answer {
 };
 typedef void dw_bench_answer_fn(void *context, const struct dw_bench_answer *answer);
 
-/* All clients talk to `address`: unix:PATH or HOST:PORT. */
+/* All clients talk to `address`: unix:PATH or 127.0.0.1:PORT, by FastCGI; http:127.0.0.1:PORT, as browsers do. */
 void dw_bench_pool_init(struct dw_bench_pool *pool, size_t count, const char *address);
 /* Closes what is open. */
 void dw_bench_pool_fini(struct dw_bench_pool *pool);

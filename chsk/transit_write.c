@@ -51,40 +51,53 @@ static void replace_by_code(struct transit *transit, size_t at)
         transit->writer.code = DW_NOMEM;
 }
 
+/* As dw_transit_cacheable, for a string in two pieces: a key, keyword, symbol or tag of four UTF-16 units. */
+static bool is_cacheable(const char *prefix, size_t prefix_len, const char *bytes, size_t len, bool as_key)
+{
+    size_t units = prefix_len;
+
+    if (!as_key && (prefix_len != 2 || (prefix[1] != ':' && prefix[1] != '$' && prefix[1] != '#')))
+        return false;
+    for (size_t i = 0; i < len && units < 4; i++) {
+        unsigned char c = (unsigned char)bytes[i];
+
+        if ((c & 0xc0) != 0x80)
+            units += c >= 0xf0 ? 2 : 1;
+    }
+    return units >= 4;
+}
+
 /* An encoded string: `prefix` ("~:", "~#", "~", ...) and text. */
-static void put_encoded(struct transit *transit, const char *prefix, const char *bytes, size_t len, bool as_key)
+static void put_prefixed(struct transit *transit, const char *prefix, size_t prefix_len, const char *bytes, size_t len,
+                         bool as_key)
 {
     struct dw_buf *out = transit->writer.out;
-    size_t prefix_len = strlen(prefix), at;
-    char head[12];
+    size_t at;
 
     dw_putc(out, '"');
     at = out->len;
-    dw_put(out, prefix, prefix_len);
+    if (prefix_len != 0)
+        dw_put(out, prefix, prefix_len);
     dw_json_put_text(out, bytes, len, true);
-    if (transit->caching) {
-        /* prefix and the first characters decide; four units never take more than twelve bytes */
-        size_t taken = len < sizeof head - prefix_len ? len : sizeof head - prefix_len;
-
-        memcpy(head, prefix, prefix_len);
-        if (taken != 0)
-            memcpy(head + prefix_len, bytes, taken);
-        if (dw_transit_cacheable(head, prefix_len + taken, as_key))
-            replace_by_code(transit, at);
-    }
+    if (transit->caching && is_cacheable(prefix, prefix_len, bytes, len, as_key))
+        replace_by_code(transit, at);
     dw_putc(out, '"');
 }
 
-static void put_value(struct transit *transit, const char *prefix, const struct dw_value *value, bool as_key)
-{
-    put_encoded(transit, prefix, value->u.text.bytes, value->u.text.len, as_key);
-}
+/* With a literal as prefix. */
+#define put_encoded(transit, prefix, bytes, len, as_key)                                                               \
+    put_prefixed(transit, prefix, sizeof(prefix) - 1, bytes, len, as_key)
+#define put_value(transit, prefix, value, as_key)                                                                      \
+    put_encoded(transit, prefix, (value)->u.text.bytes, (value)->u.text.len, as_key)
 
 static void put_string(struct transit *transit, const struct dw_value *value, bool as_key)
 {
     char first = (char)(value->u.text.len != 0 ? value->u.text.bytes[0] : '\0');
 
-    put_value(transit, first == '~' || first == '^' || first == '`' ? "~" : "", value, as_key);
+    if (first == '~' || first == '^' || first == '`')
+        put_value(transit, "~", value, as_key);
+    else
+        put_value(transit, "", value, as_key);
 }
 
 static void put_int(struct transit *transit, int64_t value, bool as_key)
@@ -200,21 +213,12 @@ static void put_short_tagged(struct transit *transit, const struct dw_value *val
 }
 
 /* True for what is written as one string or number, so that it can be a map's key. */
-static bool is_scalar(const struct dw_value *value)
+static inline bool is_scalar(const struct dw_value *value)
 {
-    switch (value->type) {
-    case DW_T_RATIO:
-    case DW_T_LIST:
-    case DW_T_VECTOR:
-    case DW_T_MAP:
-    case DW_T_SET:
-    case DW_T_ARRAY:
-        return false;
-    case DW_T_TAGGED:
-        return is_short_tagged(value);
-    default:
-        return true;
-    }
+    static const uint32_t composite = 1U << DW_T_RATIO | 1U << DW_T_LIST | 1U << DW_T_VECTOR | 1U << DW_T_MAP |
+                                      1U << DW_T_SET | 1U << DW_T_ARRAY | 1U << DW_T_TAGGED;
+
+    return (composite >> value->type & 1) == 0 || is_short_tagged(value);
 }
 
 static void put_scalar(struct transit *transit, const struct dw_value *value, bool as_key)

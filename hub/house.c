@@ -42,9 +42,8 @@ struct dw_house {
     pthread_mutex_t mutex; /* guards what is up to `stopping` */
     pthread_cond_t changed;
     struct departure *first, **last;
-    bool presence, active, stopping;
+    bool presence, active, stopping, keeper; /* only the running thread changes `keeper` */
     /* the running thread's own */
-    bool keeper, writing;
     int64_t checkpoint_due_ms, quiet_due_ms, gc_due_ms, tick_due_ms, counters_due_ms, presence_due_ms;
 };
 
@@ -123,9 +122,16 @@ void dw_house_presence(struct dw_house *house)
     set_flag(house, &house->presence);
 }
 
+/* Only the keeper checkpoints: the threads of all others stay asleep, or a commit would wake each waiting
+ * process twice. */
 void dw_house_active(struct dw_house *house)
 {
-    set_flag(house, &house->active);
+    (void)pthread_mutex_lock(&house->mutex);
+    if (house->keeper && !house->active) {
+        house->active = true;
+        (void)pthread_cond_signal(&house->changed);
+    }
+    (void)pthread_mutex_unlock(&house->mutex);
 }
 
 void dw_house_stop(struct dw_house *house)
@@ -298,6 +304,16 @@ static int64_t release_due(struct dw_house *house, int64_t now)
     return now + (wait < QUIET_MS / 4 ? QUIET_MS / 4 : wait);
 }
 
+/* A new keeper takes over in the middle of whatever there is to check-point. */
+static void set_keeper(struct dw_house *house, bool keeper)
+{
+    (void)pthread_mutex_lock(&house->mutex);
+    if (keeper && !house->keeper)
+        house->active = true;
+    house->keeper = keeper;
+    (void)pthread_mutex_unlock(&house->mutex);
+}
+
 static void tick(struct dw_house *house, int64_t now)
 {
     uint32_t moves;
@@ -305,7 +321,7 @@ static void tick(struct dw_house *house, int64_t now)
     if (house->tick_due_ms > now)
         return;
     report(house, "following the queue file", NULL, dw_store_follow(house->store, &moves, NULL));
-    house->keeper = dw_store_housekeeper(house->store);
+    set_keeper(house, dw_store_housekeeper(house->store));
     if (house->keeper) {
         release(house);
         /* Rings no bell: what an app writes to its own tables in the queue file, what polls write to the

@@ -172,6 +172,14 @@ static bool is_client_id_fine(struct dw_serving_call *call)
     return false;
 }
 
+/* The opening of a WebSocket (RFC 6455, section 4.1), for which the web server has no better place.  Some
+ * web servers drop Upgrade, which is for the next hop only. */
+static bool asks_for_websocket(const struct dw_request *request)
+{
+    return request->websocket_key != NULL ||
+           (request->upgrade != NULL && strcasestr(request->upgrade, "websocket") != NULL);
+}
+
 static struct dw_parked *serve(struct dw_serving_call *call)
 {
     const struct dw_request *request = call->request;
@@ -183,6 +191,11 @@ static struct dw_parked *serve(struct dw_serving_call *call)
     if (!is_get && (request->method == NULL || strcmp(request->method, "POST") != 0)) {
         dw_answer_text(call->answer, 405, "Use GET or POST");
         call->answer->allow = "GET, POST";
+        return NULL;
+    }
+    if (is_get && asks_for_websocket(request)) {
+        /* Quick, so that the client falls back; and it is no poll: it proves nothing and is not held. */
+        dw_answer_text(call->answer, 501, "No WebSocket here: use Ajax");
         return NULL;
     }
     rc = dw_store_follow(call->server->store, &moves, &call->err);

@@ -188,7 +188,7 @@ static struct dw_parked *deliver(struct post *post, const struct dw_envelope *en
         rc = store_event(post, name->u.text.bytes, data, wants_reply, &id);
     }
     if (rc == DW_OK && post->answered)
-        rc = post->reply_rc;
+        rc = post->reply_rc == DW_INVALID ? DW_HANDLER : post->reply_rc; /* the app's mistake, not the client's */
     if (rc == DW_HANDLER) {
         dw_counter_add(&server->hub->counters.handler_errors, 1);
         dw_log_error("the application's handler refused a message: %s", dw_err_say(&call->err, rc));

@@ -75,24 +75,11 @@ static int run_keyed(struct dw_sqlite *s, enum dw_sql id, const struct gone *one
     return dw_sqlite_run(stmt, err);
 }
 
-/* A newer request has claimed already: its row is on the way, so the client is given more time. */
-static bool is_back(struct dw_sqlite *s, const struct gone *one)
-{
-    _Atomic uint64_t *word = dw_claims_word(&s->claims, one->slot);
-    uint64_t value = word != NULL ? atomic_load(word) : 0;
-
-    return value != 0 && dw_claim_newer(dw_claim_epoch(value), one->epoch & DW_EPOCH_MASK);
-}
-
 static int disconnect_one(struct dw_sqlite *s, const struct gone *one, const struct dw_housework *work,
                           struct dw_removed *done, struct dw_err *err)
 {
-    int64_t grace_ms = one->transport == DW_WS ? work->grace_ws_ms : work->grace_ajax_ms;
-    int rc;
+    int rc = run_keyed(s, DW_SQL_CLIENT_LEAVE, one, work->now_ms, err);
 
-    if (is_back(s, one))
-        return run_keyed(s, DW_SQL_CLIENT_DELAY, one, work->now_ms + grace_ms + 1, err);
-    rc = run_keyed(s, DW_SQL_CLIENT_LEAVE, one, work->now_ms, err);
     done->departed += sqlite3_changes(s->db[DW_STATE]);
     return rc == DW_OK ? dw_sqlite_dirty(s, one->uid, err) : rc;
 }

@@ -238,11 +238,14 @@ int dw_store_clients_leave(struct dw_store *store, const struct dw_departed *dep
 uint64_t dw_claim_word(uint32_t epoch, int64_t upto);
 uint32_t dw_claim_epoch(uint64_t word);
 int64_t dw_claim_upto(uint64_t word);
+bool dw_claim_is_sent(uint64_t word);
 
-/* Makes (epoch, upto) the client's word unless it already belongs to a newer epoch. */
-void dw_store_claim_begin(struct dw_store *store, uint32_t slot, uint32_t epoch, int64_t upto);
+/* Makes (epoch, upto) the client's word; false: it belongs to a newer epoch already, send no events. */
+bool dw_store_claim_begin(struct dw_store *store, uint32_t slot, uint32_t epoch, int64_t upto);
 /* Turns (epoch, none) into (epoch, upto); false: superseded or answered already, send no events. */
 bool dw_store_claim_answer(struct dw_store *store, uint32_t slot, uint32_t epoch, int64_t upto);
+/* The whole answer of request `epoch` has been handed to the web server. */
+void dw_store_claim_sent(struct dw_store *store, uint32_t slot, uint32_t epoch);
 uint64_t dw_store_claim_read(struct dw_store *store, uint32_t slot);
 
 /* ---- arrival notes: any thread, no locks, never fail ----

@@ -344,6 +344,8 @@ static void malformed_text_is_refused(void **state)
         "[#foo]",
         "#inst 5",
         "#inst \"x\"",
+        "#inst \"-717267298\"", /* milliseconds beyond 64 bits */
+        "#inst \"+292278995\"",
         "#inst \"2024-13\"",
         "#inst \"2023-02-29\"",
         "#inst \"2024-01-01T24\"",
