@@ -31,6 +31,13 @@ static int split(const struct dw_value *message, struct dw_envelope *out, struct
     return DW_OK;
 }
 
+/* Clojure's edn reader stops behind the first form.  Sente's MessagePack client sends its whole buffer of
+ * 1024 bytes and more, of which the message is only the beginning. */
+static bool ignores_rest(const struct dw_packer *packer)
+{
+    return packer == &dw_packer_edn || packer->binary;
+}
+
 int dw_envelope_read(const struct dw_packer *packer, const char *bytes, size_t len, const struct dw_limits *limits,
                      struct dw_arena *arena, struct dw_envelope *out, struct dw_err *err)
 {
@@ -45,7 +52,7 @@ int dw_envelope_read(const struct dw_packer *packer, const char *bytes, size_t l
         out->generation = 1;
         skip = 1;
     }
-    rc = packer->read(bytes + skip, len - skip, limits, arena, &message, packer == &dw_packer_edn ? &rest : NULL, err);
+    rc = packer->read(bytes + skip, len - skip, limits, arena, &message, ignores_rest(packer) ? &rest : NULL, err);
     if (rc != DW_OK)
         return rc;
     if (skip != 0 && bytes[0] == '-') {
