@@ -127,9 +127,10 @@ const struct dw_value *dw_chsk_dummy(struct dw_arena *arena)
 /* JSON has no keywords: there the event id is a string. */
 static bool is_event_id(const struct dw_packer *packer, const struct dw_value *id)
 {
+    const struct dw_packer *format = packer->inner != NULL ? packer->inner : packer;
     const char *slash;
 
-    if (id->type != DW_T_KEYWORD && !(packer == &dw_packer_json && id->type == DW_T_STRING))
+    if (id->type != DW_T_KEYWORD && !(format == &dw_packer_json && id->type == DW_T_STRING))
         return false;
     slash = memchr(id->u.text.bytes, '/', id->u.text.len);
     return slash != NULL && slash > id->u.text.bytes && slash + 1 < id->u.text.bytes + id->u.text.len;
