@@ -297,7 +297,7 @@ struct dw_housework {
     int64_t now_ms;
     int64_t grace_ajax_ms, grace_ws_ms;
     size_t chunk;               /* rows a step may delete */
-    bool idle;                  /* nothing happened lately: a truncating checkpoint is fine */
+    bool idle;                  /* nothing happened lately: a checkpoint may wait for readers */
     int64_t wal_least;          /* bytes: a smaller WAL is left for later, it costs nobody anything */
     struct dw_removed *removed; /* release and gc count here; NULL: nobody asks */
 };
