@@ -221,7 +221,7 @@ static void on_parked(struct dw_fcgi *fcgi, struct dw_parked *parked)
 
 static int open_lot(struct dw_fcgi *fcgi, struct dw_err *err)
 {
-    const struct dw_lot_callbacks callbacks = {on_answer, on_departed, fcgi};
+    const struct dw_lot_callbacks callbacks = {.answer = on_answer, .departed = on_departed, .context = fcgi};
     struct dw_store_options options = dw_hub_store_options(fcgi->conf, false);
     int rc = DW_OK;
 

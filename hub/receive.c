@@ -74,16 +74,36 @@ int dw_receive_store(const struct dw_receiving *receiving, const struct dw_envel
     bool wants_reply = envelope->callback != NULL;
     int rc;
 
-    dw_counter_add(&counters->messages, 1);
     if (kind == DW_EVENT_BAD) {
-        dw_counter_add(&counters->bad_events, 1);
         rc = store_event(receiving, "chsk/bad-event", envelope->value, wants_reply, id, err);
+        if (rc != DW_BUSY)
+            dw_counter_add(&counters->bad_events, 1);
     } else {
         rc = store_event(receiving, name->u.text.bytes, data, wants_reply, id, err);
     }
+    if (rc != DW_BUSY) /* else it comes again */
+        dw_counter_add(&counters->messages, 1);
     if (rc == DW_HANDLER) {
         dw_counter_add(&counters->handler_errors, 1);
         dw_log_error("the application's handler refused a message: %s", dw_err_say(err, rc));
     }
     return rc;
+}
+
+static int set_generation(void *context, struct dw_client *client, bool found, uint64_t claim)
+{
+    const int *generation = context;
+
+    (void)claim;
+    if (!found)
+        return DW_NOTFOUND; /* gone in between: no row for a client that is not there */
+    client->generation = (uint8_t)*generation;
+    return DW_OK;
+}
+
+int dw_receive_generation(struct dw_store *store, const struct dw_client_key *key, int generation, struct dw_err *err)
+{
+    int rc = dw_store_client_update(store, key, set_generation, &generation, err);
+
+    return rc == DW_NOTFOUND ? DW_OK : rc;
 }

@@ -27,4 +27,7 @@ int dw_receive_unpack(const struct dw_receiving *receiving, struct dw_envelope *
 int dw_receive_store(const struct dw_receiving *receiving, const struct dw_envelope *envelope, int64_t *id,
                      struct dw_err *err);
 
+/* Remembers the generation that a client's messages have shown: what it is sent next carries none. */
+int dw_receive_generation(struct dw_store *store, const struct dw_client_key *key, int generation, struct dw_err *err);
+
 #endif

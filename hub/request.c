@@ -34,6 +34,8 @@ static const char *reason(int status)
         return "URI Too Long";
     case 415:
         return "Unsupported Media Type";
+    case 501:
+        return "Not Implemented";
     case 503:
         return "Service Unavailable";
     default:

@@ -61,30 +61,17 @@ static bool find_payload(struct post *post)
     return true;
 }
 
-static int set_generation(void *context, struct dw_client *client, bool found, uint64_t claim)
-{
-    const struct post *post = context;
-
-    (void)claim;
-    if (!found)
-        return DW_NOTFOUND; /* gone in between: no row for a client that does not poll */
-    client->generation = (uint8_t)post->generation;
-    return DW_OK;
-}
-
 /* What a client's messages look like tells how to answer its polls, which carry no payload. */
 static int learn_generation(struct post *post, int generation)
 {
     struct dw_serving_call *call = post->call;
     struct dw_client_key key = {DW_AJAX, call->identity.uid, call->client_id};
-    int rc;
 
     if (generation != 0)
         post->generation = generation;
     if (!post->has_client || generation == 0 || post->client.generation == generation)
         return DW_OK;
-    rc = dw_store_client_update(call->server->store, &key, set_generation, post, &call->err);
-    return rc == DW_NOTFOUND ? DW_OK : rc;
+    return dw_receive_generation(call->server->store, &key, generation, &call->err);
 }
 
 static int on_reply(void *context, const struct dw_reply *reply)
