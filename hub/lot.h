@@ -27,7 +27,7 @@ struct dw_lot_callbacks {
     /* For WebSockets (hub/sockets.h); NULL where there are none.  None of these may call back into the lot.
      * send: queues one message, which is borrowed for the call.  False: too much is waiting already. */
     bool (*send)(void *context, struct dw_parked *parked, const char *bytes, size_t len);
-    /* True while little enough is waiting for the client that it may be sent what it missed. */
+    /* True while nothing is waiting for the client: it may be sent what it missed. */
     bool (*has_room)(void *context, const struct dw_parked *parked);
     /* Closes with that code once what is queued has been sent, or soon.  dw_socket_closed follows later. */
     void (*close)(void *context, struct dw_parked *parked, int code);

@@ -35,9 +35,10 @@ size_t dw_request_body_max(const struct dw_conf *conf);
  * first message is `body`. */
 struct dw_answer {
     int status;
-    bool binary;       /* octet-stream, else text/plain */
-    int64_t retry_ms;  /* > 0: tell the client when to come back */
-    const char *allow; /* 405: the methods that would do */
+    bool binary;         /* octet-stream, else text/plain */
+    int64_t retry_ms;    /* > 0: tell the client when to come back */
+    const char *allow;   /* 405: the methods that would do */
+    const char *upgrade; /* 426: the protocol that would do */
     struct dw_buf body;
 };
 

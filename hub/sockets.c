@@ -12,7 +12,7 @@
 /* Close codes of RFC 6455 section 7.4.1 and IANA's registry. */
 #define NORMAL 1000
 #define SERVER_FAILED 1011
-#define TRY_AGAIN 1013
+#define COME_AGAIN 1013
 
 /* ---- sending ---- */
 
@@ -35,16 +35,21 @@ static void close_socket(struct dw_lot *lot, struct dw_parked *parked, int code)
     lot->callbacks.close(lot->callbacks.context, parked, code);
 }
 
+static bool has_room(const struct dw_lot *lot, const struct dw_parked *parked)
+{
+    return lot->callbacks.has_room(lot->callbacks.context, parked);
+}
+
 static bool send_bytes(struct dw_lot *lot, struct dw_parked *parked, const char *bytes, size_t len)
 {
-    if (parked->socket->closing)
-        return false;
-    if (lot->callbacks.send(lot->callbacks.context, parked, bytes, len))
-        return true;
+    return !parked->socket->closing && lot->callbacks.send(lot->callbacks.context, parked, bytes, len);
+}
+
+static void close_slow(struct dw_lot *lot, struct dw_parked *parked)
+{
     dw_counter_add(&lot->hub->counters.sockets_slow, 1);
     dw_log_info("a WebSocket client reads too slowly and is closed; it resumes when it comes back");
-    close_socket(lot, parked, TRY_AGAIN);
-    return false;
+    close_socket(lot, parked, COME_AGAIN);
 }
 
 static void send_value(struct dw_lot *lot, struct dw_parked *parked, struct dw_arena *arena,
@@ -58,7 +63,8 @@ static void send_value(struct dw_lot *lot, struct dw_parked *parked, struct dw_a
     if (rc == DW_OK && dw_buf_failed(&lot->packed))
         rc = DW_NOMEM;
     if (rc == DW_OK) {
-        (void)send_bytes(lot, parked, lot->packed.data, lot->packed.len);
+        if (!send_bytes(lot, parked, lot->packed.data, lot->packed.len))
+            close_slow(lot, parked);
         return;
     }
     dw_log_error("packing a message failed: %s", dw_err_say(&err, rc));
@@ -103,21 +109,6 @@ static void step(struct dw_lot *lot, struct dw_parked *parked, enum dw_ws_input 
     step_at(lot, parked, input, upto, dw_clock_mono_ms());
 }
 
-void dw_sockets_tick(struct dw_lot *lot, int64_t now_ms)
-{
-    struct dw_wheel_item *item;
-
-    while ((item = dw_wheel_take(&lot->wheel, now_ms)) != NULL) {
-        struct dw_socket *socket = (struct dw_socket *)(void *)((char *)item - offsetof(struct dw_socket, timer));
-        int64_t due = dw_ws_due(&socket->ws, &lot->times);
-
-        if (due > now_ms)
-            dw_wheel_set(&lot->wheel, item, due); /* it was put off meanwhile */
-        else
-            step_at(lot, socket->parked, DW_WS_TICK, socket->indexed && !socket->behind ? lot->routed : 0, now_ms);
-    }
-}
-
 /* ---- pushes ---- */
 
 static bool is_newest(const struct dw_lot *lot, const struct dw_parked *parked)
@@ -131,6 +122,7 @@ void dw_sockets_deliver(struct dw_lot *lot, struct dw_parked *parked, const uint
                         int64_t end)
 {
     struct dw_socket *socket = parked->socket;
+    bool kept_up = has_room(lot, parked);
     struct dw_part packed;
     struct dw_err err = {0};
     size_t taken, events;
@@ -150,30 +142,59 @@ void dw_sockets_deliver(struct dw_lot *lot, struct dw_parked *parked, const uint
                             &err);
         if (rc != DW_OK) {
             dw_log_error("packing events failed: %s", dw_err_say(&err, rc));
-            close_socket(lot, parked, TRY_AGAIN);
+            close_socket(lot, parked, COME_AGAIN);
             return;
         }
-        if (events > 0 && !send_bytes(lot, parked, packed.bytes, packed.len))
+        if (events > 0 && !send_bytes(lot, parked, packed.bytes, packed.len)) {
+            /* Too much at once for one that has kept up so far is no fault of its own: the rest comes in portions. */
+            if (kept_up)
+                socket->behind = true;
+            else
+                close_slow(lot, parked);
             return;
+        }
         parked->after = taken == count ? end : dw_outbox_id(lot->outbox, indexes[taken - 1]);
         if (events > 0)
             step(lot, parked, DW_WS_SENT, parked->after);
         dw_counter_add(&lot->hub->counters.events, events);
+        if (socket->behind)
+            return; /* one message is a portion */
         indexes += taken;
         count -= taken;
     }
 }
 
+struct portion {
+    struct dw_lot *lot;
+    size_t bytes;
+};
+
+static int take_portion(void *context, const struct dw_push *push)
+{
+    struct portion *portion = context;
+    int rc = dw_lot_take_push(portion->lot, push);
+
+    portion->bytes += push->data_len;
+    if (rc == DW_OK && portion->bytes >= (size_t)portion->lot->hub->conf->limits_batch_bytes)
+        rc = DW_LIMIT; /* enough for one message */
+    return rc;
+}
+
 /* Sends the next portion of what the client has missed; false: it failed. */
 static bool read_portion(struct dw_lot *lot, struct dw_parked *parked)
 {
+    struct portion portion = {.lot = lot};
     struct dw_err err = {0};
     int64_t checked = 0;
     uint32_t *indexes = NULL;
     size_t count = 0, i;
     int rc = dw_store_mailbox(lot->store, parked->uid, parked->client_id, parked->after,
-                              (size_t)lot->hub->conf->limits_batch, dw_lot_take_push, lot, &checked, &err);
+                              (size_t)lot->hub->conf->limits_batch, take_portion, &portion, &checked, &err);
 
+    if (rc == DW_LIMIT) {
+        checked = dw_outbox_id(lot->outbox, dw_outbox_count(lot->outbox) - 1);
+        rc = DW_OK;
+    }
     if (rc == DW_OK) {
         count = dw_outbox_count(lot->outbox);
         indexes = reallocarray(NULL, count + 1, sizeof *indexes);
@@ -183,7 +204,7 @@ static bool read_portion(struct dw_lot *lot, struct dw_parked *parked)
     if (rc != DW_OK) {
         dw_log_error("reading a client's mail failed: %s", dw_err_say(&err, rc));
         dw_counter_add(&lot->hub->counters.store_errors, 1);
-        close_socket(lot, parked, TRY_AGAIN);
+        close_socket(lot, parked, COME_AGAIN);
     } else {
         for (i = 0; i < count; i++)
             indexes[i] = (uint32_t)i;
@@ -206,8 +227,24 @@ static void catch_up(struct dw_lot *lot, struct dw_parked *parked)
             socket->behind = false; /* routing passes over what it has been shown already */
             return;
         }
-        if (!lot->callbacks.has_room(lot->callbacks.context, parked) || !read_portion(lot, parked))
+        if (!has_room(lot, parked) || !read_portion(lot, parked))
             return;
+    }
+}
+
+void dw_sockets_tick(struct dw_lot *lot, int64_t now_ms)
+{
+    struct dw_wheel_item *item;
+
+    while ((item = dw_wheel_take(&lot->wheel, now_ms)) != NULL) {
+        struct dw_socket *socket = (struct dw_socket *)(void *)((char *)item - offsetof(struct dw_socket, timer));
+        int64_t due = dw_ws_due(&socket->ws, &lot->times);
+
+        if (due > now_ms)
+            dw_wheel_set(&lot->wheel, item, due); /* it was put off meanwhile */
+        else
+            step_at(lot, socket->parked, DW_WS_TICK, socket->indexed && !socket->behind ? lot->routed : 0, now_ms);
+        catch_up(lot, socket->parked); /* should the adapter have had no memory to go on with */
     }
 }
 
@@ -226,7 +263,7 @@ void dw_sockets_adopt(struct dw_lot *lot, struct dw_parked *parked)
     if (socket == NULL || !dw_index_add(&lot->index, parked)) {
         free(socket);
         dw_log_error("holding a WebSocket failed: out of memory");
-        lot->callbacks.close(lot->callbacks.context, parked, TRY_AGAIN);
+        lot->callbacks.close(lot->callbacks.context, parked, COME_AGAIN);
         return;
     }
     socket->parked = parked;

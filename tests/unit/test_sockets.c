@@ -145,7 +145,7 @@ static void a_client_that_does_not_read_is_closed_and_loses_nothing(void **unuse
     (void)unused;
     connect_as(&a, "client-id=a");
     connect_as(&b, "client-id=b");
-    a.refuse = true;
+    a.refuse = a.no_room = true;
     push("a", "t/e", "1");
     assert_int_equal(a.code, 1013);
     push("a", "t/e", "2"); /* nothing is sent to it any more */
@@ -157,6 +157,26 @@ static void a_client_that_does_not_read_is_closed_and_loses_nothing(void **unuse
     assert_got(&a, "[[:chsk/handshake [\"a\" nil nil]] nil]\n[[[:t/e 1] [:t/e 2]] nil]\n");
     disconnect(&a);
     disconnect(&b);
+}
+
+static void a_burst_is_no_reason_to_close_a_client_that_keeps_up(void **unused)
+{
+    struct wire a;
+
+    (void)unused;
+    connect_as(&a, "client-id=a");
+    assert_got(&a, "[[:chsk/handshake [\"a\" nil nil]] nil]\n");
+    a.refuse = true;
+    push("a", "t/e", "1");
+    push("a", "t/e", "2");
+    assert_int_equal(a.code, 0);
+    assert_got(&a, "");
+    a.refuse = false;
+    dw_socket_drained(w.lot, a.parked);
+    assert_got(&a, "[[[:t/e 1] [:t/e 2]] nil]\n");
+    push("a", "t/e", "3");
+    assert_got(&a, "[[[:t/e 3]] nil]\n");
+    disconnect(&a);
 }
 
 static void what_was_missed_comes_in_portions_as_there_is_room(void **unused)
@@ -370,6 +390,7 @@ int main(void)
         HERE(an_order_to_close_closes_and_is_passed),
         HERE(what_stands_before_an_order_to_close_is_proven_first),
         HERE(a_client_that_does_not_read_is_closed_and_loses_nothing),
+        HERE(a_burst_is_no_reason_to_close_a_client_that_keeps_up),
         HERE(what_was_missed_comes_in_portions_as_there_is_room),
         HERE(a_silent_client_is_pinged_and_then_closed),
         HERE(a_callback_is_answered_when_the_app_replies),
