@@ -266,6 +266,17 @@ static int finish_path(struct dw_conf *conf, struct dw_err *err)
     return DW_OK;
 }
 
+int dw_conf_apply(struct dw_conf *conf, const char *db, char *const *env, struct dw_err *err)
+{
+    int rc = dw_conf_env(conf, env, err);
+
+    if (db == NULL)
+        db = env_value(env, PREFIX "DB");
+    if (rc == DW_OK && db != NULL && db[0] != '\0')
+        rc = dw_conf_set(conf, "store", "path", db, err);
+    return rc == DW_OK ? finish_path(conf, err) : rc;
+}
+
 int dw_conf_load(struct dw_conf *conf, const char *config, const char *db, char *const *env, struct dw_err *err)
 {
     const char *file = config != NULL ? config : env_value(env, PREFIX "CONF");
@@ -275,13 +286,7 @@ int dw_conf_load(struct dw_conf *conf, const char *config, const char *db, char 
         return rc;
     rc = file != NULL && file[0] != '\0' ? dw_conf_read(conf, file, err) : read_default_file(conf, err);
     if (rc == DW_OK)
-        rc = dw_conf_env(conf, env, err);
-    if (db == NULL)
-        db = env_value(env, PREFIX "DB");
-    if (rc == DW_OK && db != NULL && db[0] != '\0')
-        rc = dw_conf_set(conf, "store", "path", db, err);
-    if (rc == DW_OK)
-        rc = finish_path(conf, err);
+        rc = dw_conf_apply(conf, db, env, err);
     if (rc != DW_OK)
         dw_conf_fini(conf);
     return rc;

@@ -25,7 +25,7 @@
     X(STR, chsk_packer, "chsk", "packer", "edn", 0, 0)                                                                 \
     X(INT, chsk_generation, "chsk", "generation", 3, 1, 3)                                                             \
     X(WORD, chsk_json_keys, "chsk", "json_keys", "keyword|string", 0, 0)                                               \
-    X(WORD, chsk_inbox_format, "chsk", "inbox_format", "json|edn", 0, 0)                                               \
+    X(WORD, chsk_inbox_format, "chsk", "inbox_format", "json|edn|transit", 0, 0)                                       \
     X(INT, chsk_lp_timeout_ms, "chsk", "lp_timeout_ms", 20000, 100, 3600000)                                           \
     X(INT, chsk_close_grace_ws_ms, "chsk", "close_grace_ws_ms", 2500, 0, 600000)                                       \
     X(INT, chsk_close_grace_ajax_ms, "chsk", "close_grace_ajax_ms", 5000, 0, 600000)                                   \
@@ -96,6 +96,9 @@ int dw_conf_read(struct dw_conf *conf, const char *path, struct dw_err *err);
  * a FastCGI request's parameters).  DUMBWAITER_CONF and DUMBWAITER_DB are left to the caller, names
  * that are no setting are a DW_CONF error: a misspelt limit should not be silently missing. */
 int dw_conf_env(struct dw_conf *conf, char *const *env, struct dw_err *err);
+
+/* dw_conf_env, then `db` or $DUMBWAITER_DB, and store.path made absolute. */
+int dw_conf_apply(struct dw_conf *conf, const char *db, char *const *env, struct dw_err *err);
 
 /* What every program does at start: --config or $DUMBWAITER_CONF or dumbwaiter.conf beside the program
  * or /etc/dumbwaiter/dumbwaiter.conf, then the environment, then --db or $DUMBWAITER_DB; store.path

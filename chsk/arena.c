@@ -9,14 +9,27 @@ struct dw_chunk {
     size_t size; /* usable bytes behind this header */
 };
 
-enum { CHUNK_FIRST = 4000, CHUNK_MOST = 1 << 20, CHUNK_KEPT = 256 << 10 };
+/* The first room lies behind the arena itself, so that a small tree takes one allocation in all. */
+enum { ROOM_FIRST = 4000, CHUNK_FIRST = 2 * ROOM_FIRST, CHUNK_MOST = 1 << 20, CHUNK_KEPT = 256 << 10 };
+
+static void open_first(struct dw_arena *arena)
+{
+    arena->chunk = NULL;
+    arena->next = (char *)(arena + 1);
+    arena->end = arena->next + ROOM_FIRST;
+    DW_ARENA_CLOSE(arena->next, ROOM_FIRST);
+}
 
 struct dw_arena *dw_arena_new(size_t max_bytes)
 {
-    struct dw_arena *arena = calloc(1, sizeof *arena);
+    struct dw_arena *arena = malloc(sizeof *arena + ROOM_FIRST);
 
-    if (arena != NULL)
-        arena->max_bytes = max_bytes != 0 ? max_bytes : SIZE_MAX;
+    if (arena == NULL)
+        return NULL;
+    arena->used = 0;
+    arena->max_bytes = max_bytes != 0 ? max_bytes : SIZE_MAX;
+    arena->full = false;
+    open_first(arena);
     return arena;
 }
 
@@ -45,18 +58,16 @@ void dw_arena_reset(struct dw_arena *arena)
 
     arena->used = 0;
     arena->full = false;
-    if (kept == NULL)
-        return;
-    free_chunks(kept->older);
-    kept->older = NULL;
-    if (kept->size > CHUNK_KEPT) {
-        free(kept);
-        arena->chunk = NULL;
-        arena->next = arena->end = NULL;
+    if (kept == NULL || kept->size > CHUNK_KEPT) {
+        free_chunks(kept);
+        open_first(arena);
         return;
     }
+    free_chunks(kept->older);
+    kept->older = NULL;
     arena->next = (char *)(kept + 1);
     arena->end = arena->next + kept->size;
+    DW_ARENA_CLOSE(arena->next, kept->size);
 }
 
 void *dw_arena_grow(struct dw_arena *arena, size_t size)
@@ -70,17 +81,18 @@ void *dw_arena_grow(struct dw_arena *arena, size_t size)
     }
     if (want > CHUNK_MOST)
         want = CHUNK_MOST;
-    if (want < size)
-        want = size;
+    if (want < size + DW_ARENA_GAP)
+        want = size + DW_ARENA_GAP;
     chunk = malloc(sizeof *chunk + want);
     if (chunk == NULL)
         return NULL;
     chunk->older = arena->chunk;
     chunk->size = want;
     arena->chunk = chunk;
-    arena->next = (char *)(chunk + 1) + size;
+    arena->next = (char *)(chunk + 1) + size + DW_ARENA_GAP;
     arena->end = (char *)(chunk + 1) + want;
     arena->used += size;
+    DW_ARENA_CLOSE(chunk + 1, want);
     return chunk + 1;
 }
 

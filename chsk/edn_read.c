@@ -127,6 +127,24 @@ static const struct dw_value *deliver(struct dw_reader *reader, const struct dw_
     return value;
 }
 
+static bool is_name(const struct dw_value *value)
+{
+    return value->type == DW_T_KEYWORD || value->type == DW_T_SYMBOL;
+}
+
+/* True for a name that is read as what it is when it is written without more ado. */
+static bool reads_back(const struct dw_value *name)
+{
+    const char *text = name->u.text.bytes;
+    size_t len = name->u.text.len, sign = len > 1 && (text[0] == '-' || text[0] == '+') ? 1 : 0;
+
+    if (!dw_edn_is_name(text, len, name->type == DW_T_KEYWORD))
+        return false;
+    return name->type == DW_T_KEYWORD ||
+           (text[0] != ':' && text[0] != '#' && (text[sign] < '0' || text[sign] > '9') && strcmp(text, "nil") != 0 &&
+            strcmp(text, "true") != 0 && strcmp(text, "false") != 0);
+}
+
 /* A key of #:ns{...}: bare keywords and symbols get the namespace, `_` as namespace is taken off. */
 static const struct dw_value *qualify(struct dw_reader *reader, const struct dw_value *space,
                                       const struct dw_value *key)
@@ -135,7 +153,7 @@ static const struct dw_value *qualify(struct dw_reader *reader, const struct dw_
     struct dw_value *made;
     char *text;
 
-    if (key->type != DW_T_KEYWORD && key->type != DW_T_SYMBOL)
+    if (!is_name(key))
         return key;
     if (len > 2 && memcmp(key->u.text.bytes, "_/", 2) == 0)
         return dw_text(reader->arena, key->type, key->u.text.bytes + 2, len - 2);
@@ -162,6 +180,10 @@ static const struct dw_value *close_map(struct dw_reader *reader)
         reader->values[i] = qualify(reader, top->aux, reader->values[i]);
         if (reader->values[i] == NULL) {
             (void)dw_reader_short(reader);
+            return NULL;
+        }
+        if (is_name(reader->values[i]) && !reads_back(reader->values[i])) {
+            (void)dw_reader_bad(reader, "a key that cannot stand in the namespace of its map");
             return NULL;
         }
     }

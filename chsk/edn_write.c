@@ -28,7 +28,7 @@ static void write_string(struct dw_buf *out, const char *bytes, size_t len)
         dw_put(out, (char[]){'\\', escape}, 2);
         run = bytes + 1;
     }
-    dw_put(out, run, (size_t)(end - run));
+    dw_put_run(out, run, (size_t)(end - run));
     dw_putc(out, '"');
 }
 

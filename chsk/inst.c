@@ -167,7 +167,9 @@ bool dw_inst_parse(const char *text, size_t len, int64_t *ms, int32_t *ns)
     if (!read_year(&scan, &parts.year) || !read_time(&scan, &parts) || !read_zone(&scan, &parts))
         return false;
     seconds = (parts.hour * 60LL + parts.minute - parts.offset) * 60 + parts.second;
-    *ms = days_before(parts.year, parts.month, parts.day) * ms_per_day + seconds * 1000 + parts.nanos / 1000000;
+    if (__builtin_mul_overflow(days_before(parts.year, parts.month, parts.day), ms_per_day, ms) ||
+        __builtin_add_overflow(*ms, seconds * 1000 + parts.nanos / 1000000, ms))
+        return false;
     *ns = (int32_t)(parts.nanos % 1000000);
     return true;
 }

@@ -6,32 +6,41 @@
 
 #include <math.h>
 
-/* Bytes that end a run of plain characters within a string. */
-static bool is_special(char c)
+/* Bytes that end a run of plain characters within a string; with `astral` also those that begin a code
+ * point above U+FFFF. */
+static inline bool is_special(char c, bool astral)
 {
-    return c == '"' || c == '\\' || (unsigned char)c < 0x20;
+    return c == '"' || c == '\\' || (unsigned char)c < 0x20 || (astral && (unsigned char)c >= 0xf0);
 }
 
 /* The first special byte at or behind `at`, or `end`.  Eight bytes at a time: a byte is special when
- * subtracting (from its difference to a sign, or 0x20 from itself) borrows from its top bit; bytes
- * above 127 never are. */
-static const char *plain_run(const char *at, const char *end)
+ * subtracting (from its difference to a sign, or 0x20 from itself) borrows from its top bit, which
+ * bytes above 127 never do; or when its top four bits are set. */
+static inline const char *find_special(const char *at, const char *end, bool astral)
 {
     const uint64_t ones = 0x0101010101010101U, tops = 0x8080808080808080U;
 
     while (end - at >= 8) {
-        uint64_t eight, quote, backslash;
+        uint64_t eight, quote, backslash, found;
 
         memcpy(&eight, at, sizeof eight);
         quote = eight ^ ones * '"';
         backslash = eight ^ ones * '\\';
-        if ((((eight - ones * 0x20) & ~eight) | ((quote - ones) & ~quote) | ((backslash - ones) & ~backslash)) & tops)
+        found = ((eight - ones * 0x20) & ~eight) | ((quote - ones) & ~quote) | ((backslash - ones) & ~backslash);
+        if (astral)
+            found |= eight & eight << 1 & eight << 2 & eight << 3;
+        if ((found & tops) != 0)
             break;
         at += 8;
     }
-    while (at < end && !is_special(*at))
+    while (at < end && !is_special(*at, astral))
         at++;
     return at;
+}
+
+static const char *plain_run(const char *at, const char *end)
+{
+    return find_special(at, end, false);
 }
 
 static int hex_value(char c)
@@ -264,21 +273,13 @@ static void put_astral(struct dw_buf *out, uint32_t codepoint)
     dw_buf_addf(out, "\\u%04X\\u%04X", 0xd800 + (bits >> 10), 0xdc00 + (bits & 0x3ff));
 }
 
-/* As plain_run, and stops at code points above U+FFFF too. */
-static const char *basic_run(const char *at, const char *end)
-{
-    while (at < end && !is_special(*at) && (unsigned char)*at < 0xf0)
-        at++;
-    return at;
-}
-
 void dw_json_put_text(struct dw_buf *out, const char *bytes, size_t len, bool astral)
 {
     const char *at = bytes, *end = bytes + len, *run = at;
 
     for (;;) {
-        at = astral ? basic_run(at, end) : plain_run(at, end);
-        dw_put(out, run, (size_t)(at - run));
+        at = astral ? find_special(at, end, true) : plain_run(at, end);
+        dw_put_run(out, run, (size_t)(at - run));
         if (at == end)
             break;
         if ((unsigned char)*at >= 0xf0) {

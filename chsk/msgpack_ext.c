@@ -111,7 +111,7 @@ static const struct dw_value *array(struct dw_reader *reader, int type, const ch
     }
     value->type = DW_T_ARRAY;
     value->u.array.kind = (uint8_t)type;
-    value->u.array.count = len / width;
+    value->u.array.count = (uint32_t)(len / width); /* `len` has 32 bits */
     value->u.array.elements = elements;
     return value;
 }

@@ -46,17 +46,18 @@ static bool take_number(struct dw_reader *reader, size_t width, uint64_t *number
     return true;
 }
 
-static const struct dw_value *text(struct dw_reader *reader, enum dw_type type, size_t len)
+__attribute__((always_inline)) static inline const struct dw_value *text(struct dw_reader *reader, enum dw_type type,
+                                                                         size_t len)
 {
     const char *bytes = take(reader, len);
 
     if (bytes == NULL)
         return NULL;
-    if (type == DW_T_STRING && dw_utf8_valid(bytes, len) != len) {
+    if (type == DW_T_STRING && !dw_utf8_is_short_ascii(bytes, len) && dw_utf8_valid(bytes, len) != len) {
         (void)dw_reader_bad_at(reader, (size_t)(bytes - reader->start), "invalid UTF-8 in the text");
         return NULL;
     }
-    return checked(reader, dw_text(reader->arena, type, bytes, len));
+    return checked(reader, dw_text_made(reader->arena, type, bytes, len));
 }
 
 /* Opens a collection of `count` values (for a map: twice its entries). */
@@ -143,7 +144,7 @@ static const struct dw_value *unsigned_integer(struct dw_reader *reader, uint64_
     size_t at = sizeof digits;
 
     if (number <= INT64_MAX)
-        return checked(reader, dw_int(reader->arena, (int64_t)number));
+        return checked(reader, dw_int_made(reader->arena, (int64_t)number));
     for (; number != 0; number /= 10)
         digits[--at] = (char)('0' + number % 10);
     return checked(reader, dw_text(reader->arena, DW_T_BIGINT, digits + at, sizeof digits - at));
@@ -203,8 +204,10 @@ static const struct dw_value *read_head(struct msgpack *msgpack, bool as_key)
     if (bytes == NULL || !dw_reader_spend(reader))
         return NULL;
     head = (unsigned char)*bytes;
+    if ((head & 0xe0) == 0xa0)
+        return text(reader, DW_T_STRING, head & 0x1fU);
     if (head < 0x80 || head >= 0xe0)
-        return checked(reader, dw_int(reader->arena, (int8_t)head));
+        return checked(reader, dw_int_made(reader->arena, (int8_t)head));
     if (head < 0x90) {
         (void)open_frame(reader, IN_MAP, (uint64_t)2 * (head & 0x0fU));
         return NULL;
@@ -213,8 +216,6 @@ static const struct dw_value *read_head(struct msgpack *msgpack, bool as_key)
         (void)open_frame(reader, IN_ARRAY, head & 0x0fU);
         return NULL;
     }
-    if (head < 0xc0)
-        return text(reader, DW_T_STRING, head & 0x1fU);
     if (head == 0xc0)
         return dw_nil();
     if (head == 0xc2 || head == 0xc3)
@@ -239,38 +240,48 @@ static const struct dw_value *close_collection(struct dw_reader *reader, const s
     return dw_reader_close(reader, DW_T_SET, DW_DUP_LAST);
 }
 
-static const struct dw_value *read_next(struct msgpack *msgpack)
+/* Reads values for the innermost collection up to its end or to where another one begins. */
+static void read_values(struct msgpack *msgpack, struct dw_frame *top)
 {
     struct dw_reader *reader = &msgpack->reader;
-    struct dw_frame *top = dw_reader_top(reader);
-    bool as_key = top != NULL && top->kind == IN_MAP && top->left % 2 == 0;
-    const struct dw_value *value;
+    bool map = top->kind == IN_MAP;
 
-    if (top != NULL && top->left == 0)
-        return close_collection(reader, top);
-    msgpack->from_cache = false;
-    value = read_head(msgpack, as_key);
-    if (value != NULL && as_key && (value->type == DW_T_KEYWORD || value->type == DW_T_STRING) &&
-        msgpack->cached < DW_MSGPACK_CACHE && !msgpack->from_cache)
-        msgpack->cache[msgpack->cached++] = value;
-    return value;
+    while (top->left != 0) {
+        bool as_key = map && top->left % 2 == 0;
+        const struct dw_value *value;
+
+        msgpack->from_cache = false;
+        value = read_head(msgpack, as_key);
+        if (value == NULL) /* an opened collection, which may have moved `top`, or a failure */
+            return;
+        if (as_key && (value->type == DW_T_KEYWORD || value->type == DW_T_STRING) &&
+            msgpack->cached < DW_MSGPACK_CACHE && !msgpack->from_cache)
+            msgpack->cache[msgpack->cached++] = value;
+        if (!dw_reader_push(reader, value))
+            return;
+        top->left--;
+    }
 }
 
 static void read_value(struct msgpack *msgpack, const struct dw_value **out)
 {
     struct dw_reader *reader = &msgpack->reader;
+    const struct dw_value *value = read_head(msgpack, false);
 
     while (reader->code == 0) {
-        const struct dw_value *value = read_next(msgpack);
+        struct dw_frame *top = dw_reader_top(reader);
 
-        if (value == NULL || reader->code != 0)
-            continue;
-        if (reader->depth == 0) {
+        if (value != NULL && top == NULL) {
             *out = value;
             return;
         }
-        if (dw_reader_push(reader, value))
-            dw_reader_top(reader)->left--;
+        if (value != NULL && dw_reader_push(reader, value))
+            top->left--;
+        value = NULL;
+        if (top->left == 0)
+            value = close_collection(reader, top);
+        else
+            read_values(msgpack, top);
     }
 }
 

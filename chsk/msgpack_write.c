@@ -84,7 +84,7 @@ static void put_string(struct dw_buf *out, const char *bytes, size_t len)
         put_number(out, 0xda, len, 2);
     else
         put_number(out, 0xdb, len, 4);
-    dw_put(out, bytes, len);
+    dw_put_run(out, bytes, len);
 }
 
 static void put_bytes(struct dw_buf *out, const char *bytes, size_t len)
@@ -290,18 +290,7 @@ static void put_scalar(struct msgpack *msgpack, const struct dw_value *value)
 /* A client may choose the keys, so the hash starts from an address that it does not know. */
 static uint32_t hash_key(const struct msgpack *msgpack, const struct dw_value *key)
 {
-    uint64_t state = (uint64_t)(uintptr_t)msgpack ^ key->type ^ 0x9e3779b97f4a7c15U;
-    const char *bytes = key->u.text.bytes;
-
-    for (size_t len = key->u.text.len, taken; len > 0; len -= taken, bytes += taken) {
-        uint64_t part = 0;
-
-        taken = len < sizeof part ? len : sizeof part;
-        memcpy(&part, bytes, taken);
-        state = (state ^ part) * 0xff51afd7ed558ccdU;
-        state ^= state >> 32;
-    }
-    return (uint32_t)((state * 0xc4ceb9fe1a85ec53U) >> 32);
+    return dw_text_hash((uint64_t)(uintptr_t)msgpack ^ key->type, key->u.text.bytes, key->u.text.len);
 }
 
 /* Writes a key's number if it has one; otherwise gives it one while there are any, and is false. */

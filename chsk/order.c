@@ -38,6 +38,11 @@ static int compare_bytes(const void *a, size_t a_len, const void *b, size_t b_le
     return a_len != 0 ? memcmp(a, b, a_len) : 0;
 }
 
+static uint32_t from_big_endian(uint32_t four)
+{
+    return __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? __builtin_bswap32(four) : four;
+}
+
 static int compare_reals(double a, double b)
 {
     if (isnan(a) || isnan(b))
@@ -245,11 +250,34 @@ bool dw_equal(const struct dw_value *a, const struct dw_value *b)
     return dw_compare(a, b, &failed) == 0 && !failed;
 }
 
+/* The first bytes of a key in the order of compare_heads: class, then for text its length and first five
+ * bytes.  Of two keys whose prefixes differ it says which comes first; most keys differ there. */
+static inline uint64_t prefix_of(const struct dw_value *key)
+{
+    const unsigned char *bytes;
+    size_t len;
+    uint32_t four;
+    uint64_t text;
+
+    if (key->type != DW_T_STRING && key->type != DW_T_KEYWORD && key->type != DW_T_SYMBOL)
+        return (uint64_t)class_of(key->type) << 56;
+    bytes = (const unsigned char *)key->u.text.bytes;
+    len = key->u.text.len;
+    if (len >= 4) {
+        memcpy(&four, bytes, sizeof four);
+        text = (uint64_t)from_big_endian(four) << 8 | bytes[len > 4 ? 4 : 3];
+    } else { /* among texts of the same length this is in order, though bytes come twice */
+        text = len == 0 ? 0 : (uint64_t)bytes[0] << 16 | (uint64_t)bytes[len / 2] << 8 | bytes[len - 1];
+    }
+    return (uint64_t)key->type << 56 | (uint64_t)(len < UINT16_MAX ? len : UINT16_MAX) << 40 | text;
+}
+
 /* What a sort needs: entry number i has its key at keys[i * stride]. */
 struct sort {
     const struct dw_value *const *keys;
     size_t stride;
     bool failed;
+    bool duplicates; /* two equal keys were compared */
 };
 
 static int compare_keys(struct sort *sort, uint32_t a, uint32_t b)
@@ -258,18 +286,28 @@ static int compare_keys(struct sort *sort, uint32_t a, uint32_t b)
     int result = dw_compare(sort->keys[a * sort->stride], sort->keys[b * sort->stride], &failed);
 
     sort->failed |= failed;
+    sort->duplicates |= result == 0;
     return result;
 }
 
+/* By insertion.  Any two equal keys are compared with each other on the way. */
 static void sort_small(struct sort *sort, uint32_t *order, size_t count)
 {
-    for (size_t i = 1; i < count; i++) {
+    uint64_t prefixes[SMALL_SORT];
+
+    for (size_t i = 0; i < count; i++) {
+        uint64_t prefix = prefix_of(sort->keys[order[i] * sort->stride]);
         uint32_t moved = order[i];
         size_t to = i;
 
-        for (; to > 0 && compare_keys(sort, order[to - 1], moved) > 0; to--)
+        for (; to > 0 && prefixes[to - 1] >= prefix; to--) {
+            if (prefixes[to - 1] == prefix && compare_keys(sort, order[to - 1], moved) <= 0)
+                break;
             order[to] = order[to - 1];
+            prefixes[to] = prefixes[to - 1];
+        }
         order[to] = moved;
+        prefixes[to] = prefix;
     }
 }
 
@@ -316,17 +354,6 @@ static int sort_order(struct sort *sort, uint32_t *order, size_t count)
     return sort->failed ? DW_NOMEM : 0;
 }
 
-/* Number of entries whose key equals that of the entry sorted before them. */
-static size_t count_duplicates(struct sort *sort, const uint32_t *order, size_t count)
-{
-    size_t duplicates = 0;
-
-    for (size_t i = 1; i < count; i++)
-        if (compare_keys(sort, order[i - 1], order[i]) == 0)
-            duplicates++;
-    return duplicates;
-}
-
 /* Leaves the first of each group of equal keys, with the value of the last (the sort is stable, so
  * a group is in reading order).  Dropped entries are marked by a NULL key, then closed up. */
 static size_t drop_duplicates(struct sort *sort, const struct dw_value **items, const uint32_t *order, size_t count)
@@ -356,7 +383,7 @@ static size_t drop_duplicates(struct sort *sort, const struct dw_value **items, 
 static int finish_unordered(struct dw_value *made, const struct dw_value **items, size_t stride, enum dw_dup dup)
 {
     size_t count = made->u.seq.count;
-    struct sort sort = {items, stride, false};
+    struct sort sort = {.keys = items, .stride = stride};
 
     for (;;) {
         uint32_t *order = (uint32_t *)(items + stride * count);
@@ -368,13 +395,14 @@ static int finish_unordered(struct dw_value *made, const struct dw_value **items
         code = sort_order(&sort, order, count);
         if (code != 0)
             return code;
-        if (dup != DW_DUP_KEEP && count_duplicates(&sort, order, count) != 0) {
+        if (dup != DW_DUP_KEEP && sort.duplicates) {
             if (dup == DW_DUP_REFUSE)
                 return DW_INVALID;
             kept = drop_duplicates(&sort, items, order, count);
         }
         if (sort.failed)
             return DW_NOMEM;
+        sort.duplicates = false;
         made->u.seq.count = kept;
         if (kept == count)
             return 0;

@@ -9,12 +9,12 @@
 /* A client that really polls again after this long has a later udt. */
 #define UDT_TICK_MS 50
 
-static bool is_retransmission(const struct dw_chsk *state, int64_t udt, int64_t now_ms)
+/* The newest GET over again, by its client's clock? */
+static bool is_copy(const struct dw_chsk *state, int64_t udt, const struct dw_input *in)
 {
-    int64_t skew = udt - now_ms;
-
-    return udt != 0 && udt == state->udt && skew > -UDT_SKEW_MS && skew < UDT_SKEW_MS &&
-           now_ms - state->seen_ms > UDT_TICK_MS;
+    if (udt == 0 || udt != state->udt || udt <= in->now_ms - UDT_SKEW_MS || udt >= in->now_ms + UDT_SKEW_MS)
+        return false;
+    return !in->u.get.claim_sent || in->now_ms - state->seen_ms > UDT_TICK_MS;
 }
 
 /* Does this GET, or one that died on the way, show that the answer under way has arrived? */
@@ -23,8 +23,8 @@ static bool is_proof(const struct dw_chsk *state, const struct dw_input *in)
     if (!state->known || in->u.get.claim_epoch != state->epoch || in->u.get.claim_upto < 0)
         return false;
     if (in->u.get.handshake)
-        return in->u.get.lost_poll && !is_retransmission(state, in->u.get.lost_udt, in->now_ms);
-    return !is_retransmission(state, in->u.get.udt, in->now_ms);
+        return in->u.get.lost_poll && !is_copy(state, in->u.get.lost_udt, in);
+    return !is_copy(state, in->u.get.udt, in);
 }
 
 bool dw_chsk_place(struct dw_chsk *state, const struct dw_place *place)

@@ -10,8 +10,10 @@
  *      GET handshake                  =>  unknown: cursor stays 4, 5..7 are sent again,
  *                                         unless a poll is known to have come in between and died
  *
- * A browser may send a GET again by itself when a kept connection breaks; that copy proves nothing.
- * It is known by its unchanged udt, the client's clock, after time has passed. */
+ * A GET may be sent again by itself, by a browser whose kept connection broke or a web server whose
+ * backend died; that copy proves nothing.  It is known by its unchanged udt, the client's clock.  A quick
+ * client may really poll again in the same tick of its clock: that counts where the whole answer had left
+ * before, so that no web server has a reason to try again. */
 #ifndef DW_CHSK_STEP_H
 #define DW_CHSK_STEP_H
 
@@ -58,6 +60,7 @@ struct dw_input {
             int64_t udt;          /* 0: none */
             uint32_t claim_epoch; /* the answer under way: which GET it belongs to, ... */
             int64_t claim_upto;   /* ... and the push id that it ends at; -1: none */
+            bool claim_sent;      /* ... and whether all of it has been, or surely will be, handed over */
             bool lost_poll;       /* a poll came after that answer, but died with its worker: ... */
             int64_t lost_udt;     /* ... its client clock */
             int64_t end;          /* newest push id */

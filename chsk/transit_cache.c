@@ -1,6 +1,7 @@
 /* The transit writer's string cache: an open hash table over places in the output. */
 #include "chsk/transit_cache.h"
 
+#include "chsk/text.h"
 #include "chsk/transit.h"
 
 #include <stdlib.h>
@@ -28,20 +29,7 @@ void dw_transit_cache_fini(struct dw_transit_cache *cache)
  * to collide would make every look-up walk all 1936 entries. */
 static uint32_t hash_bytes(const struct dw_transit_cache *cache, const char *bytes, size_t len)
 {
-    uint64_t state = (uint64_t)(uintptr_t)cache ^ 0x9e3779b97f4a7c15U ^ len;
-
-    while (len > 0) {
-        uint64_t part = 0;
-        size_t taken = len < sizeof part ? len : sizeof part;
-
-        memcpy(&part, bytes, taken);
-        state = (state ^ part) * 0xff51afd7ed558ccdU;
-        state ^= state >> 32;
-        bytes += taken;
-        len -= taken;
-    }
-    state *= 0xc4ceb9fe1a85ec53U;
-    return (uint32_t)(state >> 32);
+    return dw_text_hash((uint64_t)(uintptr_t)cache, bytes, len);
 }
 
 static void enter(struct dw_transit_cache *cache, size_t number)

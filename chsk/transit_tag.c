@@ -126,20 +126,13 @@ static const struct dw_value *real(struct dw_reader *reader, const char *text, s
     return checked(reader, dw_double(reader->arena, dw_num_real(text, len)));
 }
 
-static const struct dw_value *name(struct dw_reader *reader, enum dw_type type, const char *text, size_t len)
-{
-    if (len == 0)
-        return bad(reader, "empty name");
-    return checked(reader, dw_text(reader->arena, type, text, len));
-}
-
 const struct dw_value *dw_transit_scalar(struct dw_reader *reader, char tag, const char *text, size_t len)
 {
     switch (tag) {
     case ':':
-        return name(reader, DW_T_KEYWORD, text, len);
+        return checked(reader, dw_text(reader->arena, DW_T_KEYWORD, text, len));
     case '$':
-        return name(reader, DW_T_SYMBOL, text, len);
+        return checked(reader, dw_text(reader->arena, DW_T_SYMBOL, text, len));
     case 'i':
         return integer(reader, text, len, false);
     case 'n':

@@ -51,40 +51,53 @@ static void replace_by_code(struct transit *transit, size_t at)
         transit->writer.code = DW_NOMEM;
 }
 
+/* As dw_transit_cacheable, for a string in two pieces: a key, keyword, symbol or tag of four UTF-16 units. */
+static bool is_cacheable(const char *prefix, size_t prefix_len, const char *bytes, size_t len, bool as_key)
+{
+    size_t units = prefix_len;
+
+    if (!as_key && (prefix_len != 2 || (prefix[1] != ':' && prefix[1] != '$' && prefix[1] != '#')))
+        return false;
+    for (size_t i = 0; i < len && units < 4; i++) {
+        unsigned char c = (unsigned char)bytes[i];
+
+        if ((c & 0xc0) != 0x80)
+            units += c >= 0xf0 ? 2 : 1;
+    }
+    return units >= 4;
+}
+
 /* An encoded string: `prefix` ("~:", "~#", "~", ...) and text. */
-static void put_encoded(struct transit *transit, const char *prefix, const char *bytes, size_t len, bool as_key)
+static void put_prefixed(struct transit *transit, const char *prefix, size_t prefix_len, const char *bytes, size_t len,
+                         bool as_key)
 {
     struct dw_buf *out = transit->writer.out;
-    size_t prefix_len = strlen(prefix), at;
-    char head[12];
+    size_t at;
 
     dw_putc(out, '"');
     at = out->len;
-    dw_put(out, prefix, prefix_len);
+    if (prefix_len != 0)
+        dw_put(out, prefix, prefix_len);
     dw_json_put_text(out, bytes, len, true);
-    if (transit->caching) {
-        /* prefix and the first characters decide; four units never take more than twelve bytes */
-        size_t taken = len < sizeof head - prefix_len ? len : sizeof head - prefix_len;
-
-        memcpy(head, prefix, prefix_len);
-        if (taken != 0)
-            memcpy(head + prefix_len, bytes, taken);
-        if (dw_transit_cacheable(head, prefix_len + taken, as_key))
-            replace_by_code(transit, at);
-    }
+    if (transit->caching && is_cacheable(prefix, prefix_len, bytes, len, as_key))
+        replace_by_code(transit, at);
     dw_putc(out, '"');
 }
 
-static void put_value(struct transit *transit, const char *prefix, const struct dw_value *value, bool as_key)
-{
-    put_encoded(transit, prefix, value->u.text.bytes, value->u.text.len, as_key);
-}
+/* With a literal as prefix. */
+#define put_encoded(transit, prefix, bytes, len, as_key)                                                               \
+    put_prefixed(transit, prefix, sizeof(prefix) - 1, bytes, len, as_key)
+#define put_value(transit, prefix, value, as_key)                                                                      \
+    put_encoded(transit, prefix, (value)->u.text.bytes, (value)->u.text.len, as_key)
 
 static void put_string(struct transit *transit, const struct dw_value *value, bool as_key)
 {
     char first = (char)(value->u.text.len != 0 ? value->u.text.bytes[0] : '\0');
 
-    put_value(transit, first == '~' || first == '^' || first == '`' ? "~" : "", value, as_key);
+    if (first == '~' || first == '^' || first == '`')
+        put_value(transit, "~", value, as_key);
+    else
+        put_value(transit, "", value, as_key);
 }
 
 static void put_int(struct transit *transit, int64_t value, bool as_key)
@@ -161,13 +174,28 @@ static void put_array(struct transit *transit, const struct dw_value *array)
     dw_putc(transit->writer.out, ']');
 }
 
+/* True for the tags that transit gives a meaning of its own: around anything but what transit means
+ * by them they could not be read, so such a value is written as a map. */
+static bool is_reserved(const struct dw_value *tag)
+{
+    static const char *const words[] = {"list", "set", "cmap", "ratio"};
+
+    if (tag->u.text.len == 1)
+        return tag->u.text.bytes[0] != '\0' && strchr(":$indftmubzcr_?'", tag->u.text.bytes[0]) != NULL;
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (tag->u.text.len == strlen(words[i]) && memcmp(tag->u.text.bytes, words[i], tag->u.text.len) == 0)
+            return true;
+    return false;
+}
+
 /* A tagged value that fits into a string, "~Xtext": a tag of one character around a string. */
 static bool is_short_tagged(const struct dw_value *value)
 {
     const struct dw_value *tag = value->u.pair.first;
 
     return value->type == DW_T_TAGGED && tag->u.text.len == 1 && value->u.pair.second->type == DW_T_STRING &&
-           (unsigned char)tag->u.text.bytes[0] < 0x80 && memchr("~^`#", tag->u.text.bytes[0], 4) == NULL;
+           (unsigned char)tag->u.text.bytes[0] < 0x80 && memchr("~^`#", tag->u.text.bytes[0], 4) == NULL &&
+           (tag->u.text.bytes[0] == '\'' || !is_reserved(tag));
 }
 
 static void put_short_tagged(struct transit *transit, const struct dw_value *value, bool as_key)
@@ -185,21 +213,12 @@ static void put_short_tagged(struct transit *transit, const struct dw_value *val
 }
 
 /* True for what is written as one string or number, so that it can be a map's key. */
-static bool is_scalar(const struct dw_value *value)
+static inline bool is_scalar(const struct dw_value *value)
 {
-    switch (value->type) {
-    case DW_T_RATIO:
-    case DW_T_LIST:
-    case DW_T_VECTOR:
-    case DW_T_MAP:
-    case DW_T_SET:
-    case DW_T_ARRAY:
-        return false;
-    case DW_T_TAGGED:
-        return is_short_tagged(value);
-    default:
-        return true;
-    }
+    static const uint32_t composite = 1U << DW_T_RATIO | 1U << DW_T_LIST | 1U << DW_T_VECTOR | 1U << DW_T_MAP |
+                                      1U << DW_T_SET | 1U << DW_T_ARRAY | 1U << DW_T_TAGGED;
+
+    return (composite >> value->type & 1) == 0 || is_short_tagged(value);
 }
 
 static void put_scalar(struct transit *transit, const struct dw_value *value, bool as_key)
@@ -270,6 +289,22 @@ static void open_tagged(struct transit *transit, const char *tag, size_t len)
     dw_putc(transit->writer.out, transit->verbose ? ':' : ',');
 }
 
+/* ["^ ","tag","list","value",  or  {"tag":"list","value": */
+static void open_reserved(struct transit *transit, const struct dw_value *tag)
+{
+    struct dw_buf *out = transit->writer.out;
+    char between = transit->verbose ? ':' : ',';
+
+    if (transit->verbose)
+        dw_put_literal(out, "{\"tag\":");
+    else
+        dw_put_literal(out, "[\"^ \",\"tag\",");
+    put_value(transit, "", tag, false);
+    dw_putc(out, ',');
+    put_encoded(transit, "", "value", 5, true);
+    dw_putc(out, between);
+}
+
 static void close_tagged(struct transit *transit)
 {
     dw_putc(transit->writer.out, transit->verbose ? '}' : ']');
@@ -334,7 +369,10 @@ static void write_value(struct transit *transit, const struct dw_value *value, b
         open_map(transit, value);
         break;
     case DW_T_TAGGED:
-        open_tagged(transit, value->u.pair.first->u.text.bytes, value->u.pair.first->u.text.len);
+        if (is_reserved(value->u.pair.first))
+            open_reserved(transit, value->u.pair.first);
+        else
+            open_tagged(transit, value->u.pair.first->u.text.bytes, value->u.pair.first->u.text.len);
         dw_writer_push(&transit->writer, value, TAGGED);
         break;
     case DW_T_RATIO:

@@ -78,12 +78,7 @@ const struct dw_value *dw_inst(struct dw_arena *arena, int64_t ms, int32_t ns)
 
 const struct dw_value *dw_text(struct dw_arena *arena, enum dw_type type, const char *bytes, size_t len)
 {
-    char *text;
-    struct dw_value *made = dw_text_take(arena, type, len, &text);
-
-    if (made != NULL && len != 0)
-        memcpy(text, bytes, len);
-    return made;
+    return dw_text_made(arena, type, bytes, len);
 }
 
 const struct dw_value *dw_string(struct dw_arena *arena, const char *string)

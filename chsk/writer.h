@@ -5,9 +5,8 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "chsk/text.h"
 #include "chsk/value.h"
-
-#include <string.h>
 
 enum { DW_WRITER_ROOM = 32 };
 
@@ -61,6 +60,18 @@ static inline void dw_put(struct dw_buf *out, const char *bytes, size_t len)
     out->data[out->len] = '\0';
 }
 
+/* The same for text of any length that is short as a rule. */
+static inline void dw_put_run(struct dw_buf *out, const char *bytes, size_t len)
+{
+    if (out->data == NULL || out->cap - out->len <= len) {
+        dw_buf_add(out, bytes, len);
+        return;
+    }
+    dw_text_copy(out->data + out->len, bytes, len);
+    out->len += len;
+    out->data[out->len] = '\0';
+}
+
 static inline void dw_putc(struct dw_buf *out, char byte)
 {
     dw_put(out, &byte, 1);
@@ -70,7 +81,7 @@ static inline void dw_putc(struct dw_buf *out, char byte)
 
 static inline void dw_put_text(struct dw_buf *out, const struct dw_value *value)
 {
-    dw_put(out, value->u.text.bytes, value->u.text.len);
+    dw_put_run(out, value->u.text.bytes, value->u.text.len);
 }
 
 void dw_put_int(struct dw_buf *out, int64_t value);

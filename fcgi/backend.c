@@ -4,7 +4,9 @@
 #include "base/listen.h"
 #include "base/log.h"
 
+#include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Descriptors that are no held polls: listening socket, databases, doorbell, requests being served. */
 #define OWN_DESCRIPTORS 256
@@ -20,7 +22,8 @@ static void *house_main(void *context)
     return NULL;
 }
 
-/* The request's own settings, as one text that can be compared. */
+/* The request's own settings, as one text that can be compared: the web server sends those of a virtual
+ * host in the same order each time. */
 static void collect_settings(char *const *env, struct dw_buf *out)
 {
     static const char prefix[] = "DUMBWAITER_";
@@ -36,18 +39,11 @@ static void collect_settings(char *const *env, struct dw_buf *out)
 static int apply_settings(struct dw_fcgi *fcgi, char *const *env, struct dw_err *err)
 {
     struct dw_backend *backend = &fcgi->backend;
-    char *const *entry;
-    int rc;
 
     collect_settings(env, &backend->settings);
     if (dw_buf_failed(&backend->settings))
         return dw_err_set(err, DW_NOMEM, "out of memory");
-    rc = dw_conf_env(fcgi->conf, env, err);
-    for (entry = env; rc == DW_OK && entry != NULL && *entry != NULL; entry++) {
-        if (strncmp(*entry, "DUMBWAITER_DB=", 14) == 0)
-            rc = dw_conf_set(fcgi->conf, "store", "path", *entry + 14, err);
-    }
-    return rc;
+    return backend->settings.len > 0 ? dw_conf_apply(fcgi->conf, NULL, env, err) : DW_OK;
 }
 
 static void raise_limit(struct dw_fcgi *fcgi)
@@ -101,10 +97,32 @@ static bool is_same(struct dw_backend *backend, char *const *env)
     bool same;
 
     collect_settings(env, &asked);
-    same = asked.len == 0 ||
-           (asked.len == backend->settings.len && memcmp(asked.data, backend->settings.data, asked.len) == 0);
+    same = !dw_buf_failed(&asked) && asked.len == backend->settings.len &&
+           (asked.len == 0 || memcmp(asked.data, backend->settings.data, asked.len) == 0);
     dw_buf_fini(&asked);
     return same;
+}
+
+/* The request comes with other settings than this process was set up with.  Mostly its site has just been set
+ * up anew (mod_fcgid keeps the process): the web server will start another one. */
+static int refuse_settings(struct dw_fcgi *fcgi, char *const *env, struct dw_err *err)
+{
+    struct dw_conf asked;
+    int rc = dw_conf_init(&asked, err);
+
+    if (rc != DW_OK)
+        return rc;
+    rc = dw_conf_env(&asked, env, err);
+    dw_conf_fini(&asked);
+    if (rc != DW_OK)
+        return rc;
+    if (!fcgi->lazy)
+        return dw_err_set(err, DW_CONF,
+                          "the request asks for other settings than this process was started with: set them there");
+    (void)kill(getpid(), SIGTERM);
+    return dw_err_set(err, DW_BUSY,
+                      "the request asks for other settings than this process serves: it ends, so that a new one "
+                      "takes them (if this goes on, two sites share a process: give each its own)");
 }
 
 int dw_backend_open(struct dw_fcgi *fcgi, char *const *env, struct dw_err *err)
@@ -128,10 +146,7 @@ int dw_backend_open(struct dw_fcgi *fcgi, char *const *env, struct dw_err *err)
         }
         (void)pthread_mutex_unlock(&backend->mutex);
     }
-    if (rc == DW_OK && env != NULL && !is_same(backend, env))
-        return dw_err_set(err, DW_CONF,
-                          "this process serves other settings than the request asks for: give each its own process");
-    return rc;
+    return rc == DW_OK && env != NULL && !is_same(backend, env) ? refuse_settings(fcgi, env, err) : rc;
 }
 
 void dw_backend_close(struct dw_fcgi *fcgi)

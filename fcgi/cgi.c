@@ -29,7 +29,7 @@ struct cgi {
     bool answered;
 };
 
-static void write_all(const char *bytes, size_t len)
+static bool write_all(const char *bytes, size_t len)
 {
     while (len > 0) {
         ssize_t sent = write(STDOUT_FILENO, bytes, len);
@@ -37,31 +37,34 @@ static void write_all(const char *bytes, size_t len)
         if (sent < 0 && errno == EINTR)
             continue;
         if (sent < 0)
-            return; /* the web server has given up; what was claimed is sent again */
+            return false; /* the web server has given up; what was claimed is sent again */
         bytes += sent;
         len -= (size_t)sent;
     }
+    return true;
 }
 
-static void write_answer(const struct dw_answer *answer)
+/* True: the web server has all of it. */
+static bool write_answer(const struct dw_answer *answer)
 {
     struct dw_buf out = DW_BUF_INIT;
+    bool sent;
 
     dw_answer_head(answer, &out);
     dw_buf_add(&out, answer->body.data, answer->body.len);
-    if (!dw_buf_failed(&out))
-        write_all(out.data, out.len);
+    sent = !dw_buf_failed(&out) && write_all(out.data, out.len);
     dw_buf_fini(&out);
     /* End the answer now: the web server need not wait for our housekeeping. */
     (void)close(STDOUT_FILENO);
+    return sent;
 }
 
 static void on_answer(void *context, struct dw_parked *parked, const struct dw_answer *answer)
 {
     struct cgi *cgi = context;
 
-    (void)parked;
-    write_answer(answer);
+    if (write_answer(answer) && parked->kind == DW_PARKED_POLL)
+        dw_store_claim_sent(cgi->store, parked->slot, parked->epoch);
     cgi->answered = true;
 }
 
@@ -97,6 +100,7 @@ static int block_signals(sigset_t *set)
     (void)sigemptyset(set);
     (void)sigaddset(set, SIGTERM);
     (void)sigaddset(set, SIGINT);
+    (void)sigaddset(set, SIGHUP);
     return sigprocmask(SIG_BLOCK, set, NULL);
 }
 
@@ -180,6 +184,8 @@ static void note_arrival(struct cgi *cgi, const struct dw_request *request)
     const char *user = request->remote_user != NULL ? request->remote_user : "";
     struct dw_arrival arrival;
 
+    if (request->upgrade != NULL || request->websocket_key != NULL)
+        return; /* the opening of a WebSocket is no poll and proves nothing */
     if (request->method != NULL && strcmp(request->method, "GET") == 0 &&
         dw_arrival_of(query, strlen(query), cookie, strlen(cookie), user, strlen(user), &arrival) && !arrival.handshake)
         dw_store_arrival_note(cgi->store, arrival.key, arrival.udt);
@@ -202,7 +208,8 @@ static int serve(struct cgi *cgi, struct dw_request *request, size_t length, str
     if (parked != NULL) {
         rc = wait_for_answer(cgi, parked, err);
     } else {
-        write_answer(answer);
+        if (write_answer(answer) && answer->claimed)
+            dw_store_claim_sent(cgi->store, answer->slot, answer->epoch);
         cgi->answered = true;
     }
     dw_buf_fini(&body);
@@ -226,8 +233,8 @@ int dw_cgi_run(struct dw_conf *conf, char *const *env)
     if (rc != DW_OK) {
         dw_log_error("cannot serve: %s", dw_err_say(&err, rc));
         if (!cgi.answered) {
-            dw_answer_text(&answer, 500, "Dumbwaiter cannot open its event queue; its log says why");
-            write_answer(&answer);
+            dw_answer_text(&answer, 500, "Dumbwaiter is not set up right; its log says why");
+            (void)write_answer(&answer);
         }
     } else {
         step_house(&cgi);

@@ -11,6 +11,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#define RETRY_MS 1000
+
 struct reader {
     struct dw_fcgi *fcgi;
     struct dw_store *store;
@@ -33,29 +35,33 @@ static void notify_loop(struct dw_fcgi *fcgi)
         dw_log_error("cannot wake the loop");
 }
 
-/* Writes what is in `out` and ends the connection, now or, where the peer is slow, by the loop. */
-static void write_out(struct reader *reader, int descriptor)
+/* Writes what is in `out` and ends the connection, now or, where the peer is slow, by the loop.  True:
+ * all is written. */
+static bool write_out(struct reader *reader, int descriptor)
 {
     struct dw_fcgi *fcgi = reader->fcgi;
     struct dw_link *link;
     size_t written = 0;
+    int state;
 
     if (dw_buf_failed(&reader->out)) {
         (void)close(descriptor);
-        return;
+        return false;
     }
-    if (dw_output_write(descriptor, &reader->out, &written) != 0)
-        return;
+    state = dw_output_write(descriptor, &reader->out, &written);
+    if (state != 0)
+        return state > 0;
     link = dw_output_link(fcgi, descriptor, &reader->out, written);
     if (link == NULL) {
         (void)close(descriptor);
-        return;
+        return false;
     }
     (void)pthread_mutex_lock(&fcgi->mutex);
     link->next = fcgi->handed_leaving;
     fcgi->handed_leaving = link;
     (void)pthread_mutex_unlock(&fcgi->mutex);
     notify_loop(fcgi);
+    return false;
 }
 
 static void hand_parked(struct reader *reader, struct dw_parked *parked, int descriptor, uint16_t request_id)
@@ -102,7 +108,12 @@ static struct dw_parked *answer(struct reader *reader, struct dw_answer *answer)
 
     if (rc != DW_OK) {
         dw_log_error("cannot serve: %s", dw_err_say(&err, rc));
-        dw_answer_text(answer, 500, "Dumbwaiter cannot open its event queue; its log says why");
+        if (rc == DW_BUSY) {
+            dw_answer_text(answer, 503, "Come back in a moment");
+            answer->retry_ms = RETRY_MS;
+        } else {
+            dw_answer_text(answer, 500, "Dumbwaiter is not set up right; its log says why");
+        }
         return NULL;
     }
     if (!message->too_long && !message->cut) {
@@ -127,7 +138,7 @@ static void serve(struct reader *reader, struct dw_link *link)
     dw_buf_reset(&reader->out);
     if (!dw_message_read(&reader->message, &link->in, &reader->out)) {
         dw_message_release(&reader->message);
-        write_out(reader, link->descriptor);
+        (void)write_out(reader, link->descriptor);
         return;
     }
     request_id = (uint16_t)reader->message.fcgx.requestId;
@@ -137,7 +148,8 @@ static void serve(struct reader *reader, struct dw_link *link)
         hand_parked(reader, parked, link->descriptor, request_id);
     } else {
         dw_output_records(&reader->out, &reader->head, request_id, &made);
-        write_out(reader, link->descriptor);
+        if (write_out(reader, link->descriptor) && made.claimed)
+            dw_store_claim_sent(reader->store, made.slot, made.epoch);
     }
     dw_buf_fini(&made.body);
 }

@@ -5,7 +5,7 @@
 
 enum { BEGIN_REQUEST = 1, ABORT_REQUEST = 2, END_REQUEST = 3, PARAMS = 4, STDIN = 5, STDOUT = 6 };
 
-#define HEADER 8
+#define HEADER ((size_t)8)
 #define CONTENT_MAX 65528 /* the largest multiple of 8 that the length field can say */
 #define PARAMS_MAX 262144 /* far more than any web server lets a request's headers be */
 
@@ -103,12 +103,13 @@ static bool take_length(const unsigned char **at, const unsigned char *end, size
 
 const char *dw_inflow_param(const struct dw_inflow *inflow, const char *name, size_t *len)
 {
-    const unsigned char *at = (const unsigned char *)inflow->bytes.data, *end = at + inflow->bytes.len;
+    const unsigned char *at = (const unsigned char *)inflow->bytes.data, *end;
     size_t wanted = strlen(name), name_len, value_len;
 
     /* BEGIN_REQUEST comes first, the parameters right behind it. */
     if (inflow->bytes.len < 3 * HEADER || at[2 * HEADER + 1] != PARAMS)
         return NULL;
+    end = at + inflow->bytes.len;
     at += 2 * HEADER;
     if ((size_t)(end - at) < HEADER + content_of(at) || content_of(at) != inflow->params)
         return NULL;

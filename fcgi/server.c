@@ -71,13 +71,17 @@ static void count_broken(struct dw_fcgi *fcgi, unsigned count)
 /* From here on a poll is a receipt, even if this process is killed before it has served it. */
 static void note_arrival(struct dw_fcgi *fcgi, const struct dw_inflow *inflow)
 {
-    size_t method_len, query_len, cookie_len = 0, user_len = 0;
+    size_t method_len, query_len, cookie_len = 0, user_len = 0, unused;
     const char *method = dw_inflow_param(inflow, "REQUEST_METHOD", &method_len);
     const char *query = dw_inflow_param(inflow, "QUERY_STRING", &query_len);
     const char *cookie = dw_inflow_param(inflow, "HTTP_COOKIE", &cookie_len);
     const char *user = dw_inflow_param(inflow, "REMOTE_USER", &user_len);
     struct dw_arrival arrival;
 
+    /* The opening of a WebSocket is no poll and proves nothing. */
+    if (dw_inflow_param(inflow, "HTTP_UPGRADE", &unused) != NULL ||
+        dw_inflow_param(inflow, "HTTP_SEC_WEBSOCKET_KEY", &unused) != NULL)
+        return;
     if (method == NULL || method_len != 3 || memcmp(method, "GET", 3) != 0 || query == NULL)
         return;
     if (dw_arrival_of(query, query_len, cookie, cookie_len, user, user_len, &arrival) && !arrival.handshake)
@@ -179,13 +183,17 @@ static void on_answer(void *context, struct dw_parked *parked, const struct dw_a
     int descriptor = parked->connection.fcgi.descriptor;
     struct dw_link *link;
     size_t written = 0;
+    int state;
 
     dw_output_records(&fcgi->scratch, &fcgi->head, parked->connection.fcgi.request_id, answer);
     if (dw_buf_failed(&fcgi->scratch)) {
         (void)close(descriptor);
         return;
     }
-    if (dw_output_write(descriptor, &fcgi->scratch, &written) != 0)
+    state = dw_output_write(descriptor, &fcgi->scratch, &written);
+    if (state > 0 && parked->kind == DW_PARKED_POLL)
+        dw_store_claim_sent(fcgi->store, parked->slot, parked->epoch);
+    if (state != 0)
         return;
     link = dw_output_link(fcgi, descriptor, &fcgi->scratch, written);
     if (link != NULL)
@@ -436,6 +444,7 @@ static int open_signals(struct dw_fcgi *fcgi)
     (void)sigemptyset(&set);
     (void)sigaddset(&set, SIGTERM);
     (void)sigaddset(&set, SIGINT);
+    (void)sigaddset(&set, SIGHUP);
     (void)sigaddset(&set, SIGUSR1);
     if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0)
         return -1;
@@ -484,6 +493,7 @@ int dw_server_run(const struct dw_server_options *options, struct dw_err *err)
 {
     struct dw_fcgi fcgi = {
         .conf = options->conf,
+        .lazy = options->lazy,
         .listen_fd = options->listen_fd,
         .epoll_fd = -1,
         .notify_fd = -1,

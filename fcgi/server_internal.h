@@ -45,6 +45,7 @@ struct dw_backend {
 
 struct dw_fcgi {
     struct dw_conf *conf;
+    bool lazy; /* started by a web server, whose first request may bring settings */
     struct dw_backend backend;
     int listen_fd, epoll_fd, notify_fd, signal_fd;
     const char *web_servers; /* whose TCP connections are welcome (FastCGI 1.0, section 3.2); NULL: all */
@@ -72,7 +73,8 @@ struct dw_fcgi {
 };
 
 /* backend.c: opens the queue unless it is open; `env` (may be NULL) is the request's parameters.  Any
- * thread.  DW_CONF when the request asks for other settings than this process serves. */
+ * thread.  When the request asks for other settings than this process serves: DW_CONF, or DW_BUSY, and the
+ * process ends. */
 int dw_backend_open(struct dw_fcgi *fcgi, char *const *env, struct dw_err *err);
 void dw_backend_close(struct dw_fcgi *fcgi);
 

@@ -48,6 +48,8 @@ struct dw_lot *dw_lot_new(struct dw_hub *hub, struct dw_store *store, const stru
     lot->arena = dw_arena_new(0);
     if (lot->outbox != NULL && lot->arena != NULL)
         rc = dw_store_follow(store, &lot->moves, err);
+    else
+        dw_err_set(err, DW_NOMEM, "out of memory");
     if (rc == DW_OK)
         rc = start_at_end(lot, err);
     if (rc != DW_OK) {

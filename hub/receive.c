@@ -43,8 +43,9 @@ static void report_package(const struct dw_receiving *receiving, int rc)
     int64_t id;
 
     dw_counter_add(&receiving->hub->counters.bad_packages, 1);
-    /* The app sees the text as it came, and the bytes in any case; what is over a limit is not stored. */
-    if (dw_utf8_valid(receiving->payload, receiving->payload_len) == receiving->payload_len)
+    /* The app sees text as it came, and the bytes in any case; what is over a limit is not stored. */
+    if (!receiving->packer->binary &&
+        dw_utf8_valid(receiving->payload, receiving->payload_len) == receiving->payload_len)
         text = dw_text(receiving->arena, DW_T_STRING, receiving->payload, receiving->payload_len);
     if (rc == DW_INVALID && receiving->client_id != NULL)
         (void)store_event(receiving, "chsk/bad-package", text, false, &id, NULL);

@@ -20,8 +20,8 @@ struct dw_request {
     const char *body; /* POST */
     size_t body_len;
     const char *cookie, *host, *origin, *referer, *csrf_header, *xsrf_header;
-    const char *remote_user; /* set by the web server after authentication, never from a header */
-    const char *upgrade;     /* the header Upgrade */
+    const char *upgrade, *websocket_key; /* the headers Upgrade and Sec-WebSocket-Key */
+    const char *remote_user;             /* set by the web server after authentication, never from a header */
     bool https;
     /* Where a WebSocket will be held: the adapter can answer 101.  NULL: it speaks no WebSocket. */
     const struct dw_lot *lot;
@@ -39,6 +39,8 @@ struct dw_answer {
     int64_t retry_ms;    /* > 0: tell the client when to come back */
     const char *allow;   /* 405: the methods that would do */
     const char *upgrade; /* 426: the protocol that would do */
+    bool claimed;        /* it has events: tell dw_store_claim_sent once all of it is written */
+    uint32_t slot, epoch;
     struct dw_buf body;
 };
 

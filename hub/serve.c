@@ -224,10 +224,12 @@ static bool is_client_id_fine(struct dw_serving_call *call)
     return false;
 }
 
-/* "websocket" among the protocols of an Upgrade header, in any case (RFC 6455 section 4.2.1). */
+/* The opening of a WebSocket (RFC 6455, section 4.1), for which the web server has no better place.  Some
+ * web servers drop Upgrade, which is for the next hop only. */
 static bool asks_for_websocket(const struct dw_request *request)
 {
-    return request->upgrade != NULL && strcasestr(request->upgrade, "websocket") != NULL;
+    return request->websocket_key != NULL ||
+           (request->upgrade != NULL && strcasestr(request->upgrade, "websocket") != NULL);
 }
 
 static struct dw_parked *serve(struct dw_serving_call *call)
@@ -244,8 +246,8 @@ static struct dw_parked *serve(struct dw_serving_call *call)
         return NULL;
     }
     if (is_get && asks_for_websocket(request) && request->lot == NULL) {
-        /* At once and before anything else: the client's Ajax poll must not be superseded by it. */
-        dw_answer_text(call->answer, 501, "WebSocket is not served here; use Ajax");
+        /* Quick, so that the client falls back; and it is no poll: it proves nothing and is not held. */
+        dw_answer_text(call->answer, 501, "No WebSocket here: use Ajax");
         return NULL;
     }
     rc = dw_store_follow(call->server->store, &moves, &call->err);

@@ -25,6 +25,12 @@ struct get {
     bool was_known;
 };
 
+/* Who has the client's newest request in its hands. */
+static int32_t worker_of(const struct dw_hub *hub, enum dw_effect_kind kind)
+{
+    return kind == DW_FX_HOLD || kind == DW_FX_EVENTS ? hub->worker : -1;
+}
+
 static int take_push(void *context, const struct dw_push *push)
 {
     return dw_outbox_add(context, push);
@@ -57,6 +63,34 @@ static int read_mail(struct get *get, int64_t cursor)
     return DW_OK;
 }
 
+struct liveness {
+    int32_t worker;
+    bool alive;
+};
+
+static int on_worker(void *context, const struct dw_worker *worker)
+{
+    struct liveness *asked = context;
+
+    if (worker->worker == asked->worker)
+        asked->alive = worker->alive;
+    return DW_OK;
+}
+
+/* Has the whole answer under way left, or will it surely?  Its mark comes behind its last byte, and a quick
+ * client's next poll may be here before; but nobody sends a poll again whose worker lives. */
+static int has_left(struct get *get, const struct dw_client *client, uint64_t claim)
+{
+    struct dw_serving_call *call = get->call;
+    struct liveness asked = {client->worker, false};
+    int rc = DW_OK;
+
+    if (!dw_claim_is_sent(claim) && client->udt == get->input.u.get.udt && client->worker >= 0)
+        rc = dw_store_workers(call->server->store, on_worker, &asked, &call->err);
+    get->input.u.get.claim_sent = dw_claim_is_sent(claim) || asked.alive;
+    return rc;
+}
+
 static int on_client(void *context, struct dw_client *client, bool found, uint64_t claim)
 {
     struct get *get = context;
@@ -74,6 +108,9 @@ static int on_client(void *context, struct dw_client *client, bool found, uint64
     get->was_known = found;
     get->input.u.get.claim_epoch = dw_claim_epoch(claim);
     get->input.u.get.claim_upto = dw_claim_upto(claim);
+    rc = has_left(get, client, claim);
+    if (rc != DW_OK)
+        return rc;
     get->input.u.get.lost_poll =
         get->arrival.handshake &&
         dw_store_arrival_find(call->server->store, get->arrival.key, client->epoch, &get->input.u.get.lost_udt);
@@ -88,7 +125,7 @@ static int on_client(void *context, struct dw_client *client, bool found, uint64
         get->effect = dw_chsk_step(&state, &read, &get->input);
     }
     dw_serve_keep(client, &state);
-    client->worker = get->effect.kind == DW_FX_HOLD ? call->server->hub->worker : -1;
+    client->worker = worker_of(call->server->hub, get->effect.kind);
     (void)strncpy(client->packer, get->packer->name, sizeof client->packer - 1);
     get->client = *client;
     return DW_OK;
@@ -145,6 +182,59 @@ static struct dw_parked *hold(struct get *get, int generation, int64_t after)
     return parked;
 }
 
+static void send_away(struct dw_serving_call *call)
+{
+    dw_answer_text(call->answer, 503, "No more polls can be held here; come back later");
+    call->answer->retry_ms = dw_hub_retry_ms(call->server->hub);
+    dw_counter_add(&call->server->hub->counters.away, 1);
+}
+
+/* A newer request of the client has been served meanwhile: this one gets nothing but its time-out. */
+static struct dw_parked *superseded(struct get *get, int generation)
+{
+    struct dw_hub *hub = get->call->server->hub;
+
+    dw_counter_add(&hub->counters.superseded, 1);
+    return dw_serve_park(get->call, DW_PARKED_MUTE, get->packer, generation);
+}
+
+/* Nothing of the mail could be packed, so the step function is told that there was none. */
+static int on_no_mail(void *context, struct dw_client *client, bool found, uint64_t claim)
+{
+    const struct dw_effect pending = {.kind = DW_FX_READ};
+    struct get *get = context;
+    struct dw_chsk state = dw_serve_state(client, found);
+
+    (void)claim;
+    if (!found || client->epoch != get->client.epoch)
+        return DW_SUPERSEDED;
+    get->input.u.mail.events = 0;
+    get->effect = dw_chsk_step(&state, &pending, &get->input);
+    dw_serve_keep(client, &state);
+    client->worker = worker_of(get->call->server->hub, get->effect.kind);
+    get->client = *client;
+    return DW_OK;
+}
+
+static struct dw_parked *wait_behind(struct get *get, int generation)
+{
+    struct dw_serving_call *call = get->call;
+    struct dw_client_key key = {DW_AJAX, call->identity.uid, call->client_id};
+    int rc = dw_store_client_update(call->server->store, &key, on_no_mail, get, &call->err);
+
+    if (rc == DW_SUPERSEDED)
+        return superseded(get, generation);
+    if (rc != DW_OK) {
+        dw_serve_failed(call, "passing over broken pushes", rc);
+        return NULL;
+    }
+    (void)dw_store_claim_begin(call->server->store, get->client.slot, get->client.epoch, DW_CLAIM_NONE);
+    if (get->effect.kind == DW_FX_HOLD)
+        return hold(get, generation, get->checked);
+    send_away(call);
+    return NULL;
+}
+
 static struct dw_parked *answer_events(struct get *get, int generation)
 {
     struct dw_serving_call *call = get->call;
@@ -161,8 +251,7 @@ static struct dw_parked *answer_events(struct get *get, int generation)
     }
     upto = taken == get->mail ? get->checked : dw_outbox_id(server->outbox, taken - 1);
     if (events == 0)
-        /* Nothing of it can be sent: the poll goes on behind it. */
-        return hold(get, generation, upto);
+        return wait_behind(get, generation);
     dw_buf_reset(&call->answer->body);
     dw_buf_add(&call->answer->body, packed.bytes, packed.len);
     if (dw_buf_failed(&call->answer->body)) {
@@ -171,16 +260,16 @@ static struct dw_parked *answer_events(struct get *get, int generation)
     }
     call->answer->status = 200;
     call->answer->binary = get->packer->binary;
-    dw_store_claim_begin(server->store, get->client.slot, get->client.epoch, upto);
+    if (!dw_store_claim_begin(server->store, get->client.slot, get->client.epoch, upto)) {
+        call->answer->status = 0;
+        dw_buf_reset(&call->answer->body);
+        return superseded(get, generation);
+    }
+    call->answer->claimed = true;
+    call->answer->slot = get->client.slot;
+    call->answer->epoch = get->client.epoch;
     dw_counter_add(&server->hub->counters.events, events);
     return NULL;
-}
-
-static void send_away(struct dw_serving_call *call)
-{
-    dw_answer_text(call->answer, 503, "No more polls can be held here; come back later");
-    call->answer->retry_ms = dw_hub_retry_ms(call->server->hub);
-    dw_counter_add(&call->server->hub->counters.away, 1);
 }
 
 static struct dw_parked *carry_out(struct get *get)
@@ -198,7 +287,7 @@ static struct dw_parked *carry_out(struct get *get)
     if (get->effect.opened && server->hub->presence_changed != NULL)
         server->hub->presence_changed(server->hub->presence_context);
     if (get->effect.kind != DW_FX_EVENTS)
-        dw_store_claim_begin(server->store, get->client.slot, get->client.epoch, DW_CLAIM_NONE);
+        (void)dw_store_claim_begin(server->store, get->client.slot, get->client.epoch, DW_CLAIM_NONE);
     switch (get->effect.kind) {
     case DW_FX_HANDSHAKE:
         return answer_handshake(get, generation);

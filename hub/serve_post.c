@@ -115,6 +115,11 @@ static struct dw_parked *deliver(struct post *post, const struct dw_receiving *r
     rc = dw_receive_store(receiving, envelope, &id, &call->err);
     if (rc == DW_OK && post->answered)
         rc = post->reply_rc;
+    if (rc == DW_INVALID && post->answered) { /* the app's mistake, not the client's */
+        dw_counter_add(&call->server->hub->counters.handler_errors, 1);
+        dw_log_error("the application's reply to a message can't be sent: %s", dw_err_say(&call->err, rc));
+        rc = DW_HANDLER;
+    }
     if (rc == DW_HANDLER) {
         dw_answer_text(call->answer, 500, "The application's handler failed");
         return NULL;

@@ -87,7 +87,7 @@ static struct dw_parked *let_in(struct opening *opening)
     parked->slot = opening->client.slot;
     parked->epoch = opening->client.epoch;
     parked->after = opening->client.cursor;
-    dw_store_claim_begin(call->server->store, parked->slot, parked->epoch, parked->after);
+    (void)dw_store_claim_begin(call->server->store, parked->slot, parked->epoch, parked->after);
     dw_counter_add(&hub->counters.sockets, 1);
     if (opening->gap && opening->was_known) {
         dw_counter_add(&hub->counters.gaps, 1);

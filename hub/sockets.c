@@ -85,7 +85,7 @@ static void step_at(struct dw_lot *lot, struct dw_parked *parked, enum dw_ws_inp
     struct dw_ws_effect effect = dw_ws_step(&socket->ws, input, upto, now_ms, &lot->times);
 
     if (effect.proof)
-        dw_store_claim_begin(lot->store, parked->slot, parked->epoch, socket->ws.proven);
+        (void)dw_store_claim_begin(lot->store, parked->slot, parked->epoch, socket->ws.proven);
     switch (effect.kind) {
     case DW_WS_NOTHING:
         break;
@@ -374,7 +374,8 @@ static void send_reply(struct dw_lot *lot, struct dw_parked *parked, struct dw_a
     if (reply->data != NULL)
         rc = dw_data_read(lot->hub, parked->packer, reply->format, reply->data, reply->data_len, arena, &value, &err);
     if (rc != DW_OK) {
-        dw_log_error("sending a reply failed: %s", dw_err_say(&err, rc));
+        dw_counter_add(&lot->hub->counters.handler_errors, 1);
+        dw_log_error("the application's reply to a message can't be sent: %s", dw_err_say(&err, rc));
         value = dw_chsk_error(arena);
     }
     send_value(lot, parked, arena, value, callback);

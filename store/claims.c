@@ -4,6 +4,7 @@
  * block, and only opening and growing may fail. */
 #include "store/claims.h"
 
+#include "store/file.h"
 #include "store/store.h"
 
 #include <assert.h>
@@ -23,6 +24,8 @@
 
 /* ---- one word ---- */
 
+#define SENT (UINT64_C(1) << (63 - DW_EPOCH_BITS))
+
 uint64_t dw_claim_word(uint32_t epoch, int64_t upto)
 {
     assert(upto >= DW_CLAIM_NONE && upto <= DW_CLAIM_UPTO_MAX);
@@ -36,7 +39,12 @@ uint32_t dw_claim_epoch(uint64_t word)
 
 int64_t dw_claim_upto(uint64_t word)
 {
-    return (int64_t)(word & ((UINT64_C(1) << (64 - DW_EPOCH_BITS)) - 1)) - 1;
+    return (int64_t)(word & (SENT - 1)) - 1;
+}
+
+bool dw_claim_is_sent(uint64_t word)
+{
+    return (word & SENT) != 0;
 }
 
 bool dw_claim_newer(uint32_t a, uint32_t b)
@@ -46,7 +54,7 @@ bool dw_claim_newer(uint32_t a, uint32_t b)
     return ahead != 0 && ahead < 1u << (DW_EPOCH_BITS - 1);
 }
 
-void dw_claim_begin(_Atomic uint64_t *word, uint32_t epoch, int64_t upto)
+bool dw_claim_begin(_Atomic uint64_t *word, uint32_t epoch, int64_t upto)
 {
     uint64_t wanted = dw_claim_word(epoch, upto);
     uint64_t current = atomic_load(word);
@@ -54,8 +62,9 @@ void dw_claim_begin(_Atomic uint64_t *word, uint32_t epoch, int64_t upto)
     do {
         /* 0 = never used: no epoch to compare with (a lost claims file starts all zero). */
         if (current != 0 && dw_claim_newer(dw_claim_epoch(current), epoch & DW_EPOCH_MASK))
-            return;
+            return false;
     } while (!atomic_compare_exchange_weak(word, &current, wanted));
+    return true;
 }
 
 bool dw_claim_answer(_Atomic uint64_t *word, uint32_t epoch, int64_t upto)
@@ -63,6 +72,23 @@ bool dw_claim_answer(_Atomic uint64_t *word, uint32_t epoch, int64_t upto)
     uint64_t expected = dw_claim_word(epoch, DW_CLAIM_NONE);
 
     return atomic_compare_exchange_strong(word, &expected, dw_claim_word(epoch, upto));
+}
+
+void dw_claim_sent(_Atomic uint64_t *word, uint32_t epoch)
+{
+    uint64_t current = atomic_load(word);
+
+    while (dw_claim_epoch(current) == (epoch & DW_EPOCH_MASK) && dw_claim_upto(current) != DW_CLAIM_NONE)
+        if (atomic_compare_exchange_weak(word, &current, current | SENT))
+            return;
+}
+
+void dw_claim_mend(_Atomic uint64_t *word, uint32_t epoch)
+{
+    uint64_t current = atomic_load(word);
+
+    if (current != 0 && dw_claim_newer(dw_claim_epoch(current), epoch & DW_EPOCH_MASK))
+        (void)atomic_compare_exchange_strong(word, &current, 0);
 }
 
 /* ---- arrival notes ---- */
@@ -153,15 +179,15 @@ static int map_file(struct dw_claims *claims, const char *path, struct dw_err *e
     return DW_OK;
 }
 
-int dw_claims_open(struct dw_claims *claims, const char *path, struct dw_err *err)
+int dw_claims_open(struct dw_claims *claims, const char *path, const char *like, struct dw_err *err)
 {
     int rc;
 
     claims->map = NULL;
     atomic_init(&claims->backed, 0);
-    claims->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0660);
-    if (claims->fd < 0)
-        return dw_err_set(err, errno == ENOSPC ? DW_FULL : DW_DENIED, "cannot open %s: %s", path, strerror(errno));
+    rc = dw_file_open(path, like, &claims->fd, err);
+    if (rc != DW_OK)
+        return rc;
     rc = map_file(claims, path, err);
     if (rc != DW_OK)
         dw_claims_close(claims);

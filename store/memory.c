@@ -190,9 +190,15 @@ static int figures(struct dw_store *store, struct dw_store_figures *out, struct 
     out->online = (int64_t)w->online.count;
     out->sessions = (int64_t)w->sessions.count;
     out->end = w->end;
+    out->inbox_end = w->inbox_end;
     out->horizon = w->horizon;
-    for (size_t i = 0; i < w->clients.count; i++)
-        out->connected += w->clients.at[i].client.connected;
+    for (size_t i = 0; i < w->clients.count; i++) {
+        bool connected = w->clients.at[i].client.connected;
+
+        out->connected += connected;
+        out->ajax += connected && w->clients.at[i].transport == DW_AJAX;
+        out->ws += connected && w->clients.at[i].transport == DW_WS;
+    }
     return dw_mem_unlock(w, DW_OK);
 }
 

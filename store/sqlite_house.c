@@ -75,32 +75,21 @@ static int run_keyed(struct dw_sqlite *s, enum dw_sql id, const struct gone *one
     return dw_sqlite_run(stmt, err);
 }
 
-/* A newer request has claimed already: its row is on the way, so the client is given more time. */
-static bool is_back(struct dw_sqlite *s, const struct gone *one)
-{
-    _Atomic uint64_t *word = dw_claims_word(&s->claims, one->slot);
-    uint64_t value = word != NULL ? atomic_load(word) : 0;
-
-    return value != 0 && dw_claim_newer(dw_claim_epoch(value), one->epoch & DW_EPOCH_MASK);
-}
-
 static int disconnect_one(struct dw_sqlite *s, const struct gone *one, const struct dw_housework *work,
-                          struct dw_err *err)
+                          struct dw_removed *done, struct dw_err *err)
 {
-    int64_t grace_ms = one->transport == DW_WS ? work->grace_ws_ms : work->grace_ajax_ms;
-    int rc;
+    int rc = run_keyed(s, DW_SQL_CLIENT_LEAVE, one, work->now_ms, err);
 
-    if (is_back(s, one))
-        return run_keyed(s, DW_SQL_CLIENT_DELAY, one, work->now_ms + grace_ms + 1, err);
-    rc = run_keyed(s, DW_SQL_CLIENT_LEAVE, one, work->now_ms, err);
+    done->departed += sqlite3_changes(s->db[DW_STATE]);
     return rc == DW_OK ? dw_sqlite_dirty(s, one->uid, err) : rc;
 }
 
-static int forget_one(struct dw_sqlite *s, const struct gone *one, struct dw_err *err)
+static int forget_one(struct dw_sqlite *s, const struct gone *one, struct dw_removed *done, struct dw_err *err)
 {
     sqlite3_stmt *stmt;
     int rc = run_keyed(s, DW_SQL_CLIENT_DROP, one, 0, err);
 
+    done->clients += sqlite3_changes(s->db[DW_STATE]);
     if (rc == DW_OK)
         rc = dw_sqlite_stmt(s, DW_SQL_SLOT_FREE, &stmt, err);
     if (rc != DW_OK)
@@ -114,6 +103,7 @@ static int release_list(struct dw_sqlite *s, enum dw_sql list, int64_t before_ms
                         bool *more, struct dw_err *err)
 {
     struct gone gone[RELEASE_MAX];
+    struct dw_removed done = {.clients = 0};
     size_t max = work->chunk > 0 && work->chunk < RELEASE_MAX ? work->chunk : RELEASE_MAX;
     size_t count;
     int rc = list_gone(s, list, before_ms, 1, gone, &count, err); /* without the lock: usually nothing */
@@ -126,11 +116,17 @@ static int release_list(struct dw_sqlite *s, enum dw_sql list, int64_t before_ms
         return rc;
     rc = list_gone(s, list, before_ms, max, gone, &count, err);
     for (size_t i = 0; rc == DW_OK && i < count; i++)
-        rc = list == DW_SQL_CLIENT_OVERDUE ? disconnect_one(s, &gone[i], work, err) : forget_one(s, &gone[i], err);
+        rc = list == DW_SQL_CLIENT_OVERDUE ? disconnect_one(s, &gone[i], work, &done, err)
+                                           : forget_one(s, &gone[i], &done, err);
     if (count == max)
         *more = true;
     free_gone(gone, count);
-    return dw_sqlite_end(s, DW_STATE, rc, err);
+    rc = dw_sqlite_end(s, DW_STATE, rc, err);
+    if (rc == DW_OK && work->removed != NULL) {
+        work->removed->clients += done.clients;
+        work->removed->departed += done.departed;
+    }
+    return rc;
 }
 
 /* After a crash of the whole machine the two files may be from slightly different moments. */
@@ -152,11 +148,13 @@ static int audit_once(struct dw_sqlite *s, struct dw_err *err)
 int dw_sqlite_release(struct dw_store *store, const struct dw_housework *work, bool *more, struct dw_err *err)
 {
     struct dw_sqlite *s = dw_sqlite_of(store);
+    int64_t ignored = 0;
     int rc = audit_once(s, err);
 
     *more = false;
     if (rc == DW_OK)
-        rc = dw_sqlite_bury(s, work->now_ms + work->grace_ajax_ms, work->now_ms + work->grace_ws_ms, err);
+        rc = dw_sqlite_bury(s, work->now_ms + work->grace_ajax_ms, work->now_ms + work->grace_ws_ms,
+                            work->removed != NULL ? &work->removed->workers : &ignored, err);
     if (rc == DW_OK)
         rc = release_list(s, DW_SQL_CLIENT_OVERDUE, work->now_ms, work, more, err);
     if (rc == DW_OK)
@@ -209,7 +207,8 @@ static int old_prefix(struct dw_sqlite *s, enum dw_sql id, int64_t before_ms, si
     return rc;
 }
 
-static int drop_upto(struct dw_sqlite *s, enum dw_sql id, int64_t upto, struct dw_err *err)
+/* *dropped: how many rows that were. */
+static int drop_upto(struct dw_sqlite *s, enum dw_sql id, int64_t upto, int64_t *dropped, struct dw_err *err)
 {
     sqlite3_stmt *stmt;
     int rc;
@@ -220,7 +219,10 @@ static int drop_upto(struct dw_sqlite *s, enum dw_sql id, int64_t upto, struct d
     if (rc != DW_OK)
         return rc;
     (void)sqlite3_bind_int64(stmt, 1, upto);
-    return dw_sqlite_run(stmt, err);
+    rc = dw_sqlite_run(stmt, err);
+    if (rc == DW_OK)
+        *dropped = sqlite3_changes64(s->db[DW_QUEUE]);
+    return rc;
 }
 
 /* Largest key of a chunk of old rows that are not found by id; 0: none. */
@@ -238,7 +240,7 @@ static int old_key(struct dw_sqlite *s, enum dw_sql id, size_t chunk, int64_t be
     return dw_sqlite_int(stmt, 0, upto, err);
 }
 
-static int drop_pushes(struct dw_sqlite *s, int64_t upto, struct dw_err *err)
+static int drop_pushes(struct dw_sqlite *s, int64_t upto, int64_t *dropped, struct dw_err *err)
 {
     int64_t horizon;
     int rc;
@@ -248,7 +250,18 @@ static int drop_pushes(struct dw_sqlite *s, int64_t upto, struct dw_err *err)
     rc = dw_sqlite_meta(s, "horizon", &horizon, err);
     if (rc == DW_OK && upto > horizon)
         rc = dw_sqlite_meta_put(s, "horizon", upto, err);
-    return rc == DW_OK ? drop_upto(s, DW_SQL_DROP_PUSHES, upto, err) : rc;
+    return rc == DW_OK ? drop_upto(s, DW_SQL_DROP_PUSHES, upto, dropped, err) : rc;
+}
+
+static void add_removed(struct dw_removed *to, const struct dw_removed *done)
+{
+    if (to == NULL)
+        return;
+    to->pushes += done->pushes;
+    to->inbox += done->inbox;
+    to->replies += done->replies;
+    to->memberships += done->memberships;
+    to->sessions += done->sessions;
 }
 
 int dw_sqlite_gc(struct dw_store *store, const struct dw_housework *work, bool *more, struct dw_err *err)
@@ -261,6 +274,7 @@ int dw_sqlite_gc(struct dw_store *store, const struct dw_housework *work, bool *
     int64_t replies = 0;
     int64_t left = 0;
     int64_t sessions = 0;
+    struct dw_removed done = {.pushes = 0};
     int rc;
 
     /* What to delete is found without a lock: rows with lower ids can't appear, and none gets younger. */
@@ -279,16 +293,19 @@ int dw_sqlite_gc(struct dw_store *store, const struct dw_housework *work, bool *
     rc = dw_sqlite_begin(s, DW_QUEUE, err);
     if (rc != DW_OK)
         return rc;
-    rc = drop_pushes(s, pushes, err);
+    rc = drop_pushes(s, pushes, &done.pushes, err);
     if (rc == DW_OK)
-        rc = drop_upto(s, DW_SQL_DROP_REPLIES, replies, err);
+        rc = drop_upto(s, DW_SQL_DROP_REPLIES, replies, &done.replies, err);
     if (rc == DW_OK)
-        rc = drop_upto(s, DW_SQL_DROP_INBOX, inbox, err);
+        rc = drop_upto(s, DW_SQL_DROP_INBOX, inbox, &done.inbox, err);
     if (rc == DW_OK)
-        rc = drop_upto(s, DW_SQL_DROP_LEFT, left, err);
+        rc = drop_upto(s, DW_SQL_DROP_LEFT, left, &done.memberships, err);
     if (rc == DW_OK)
-        rc = drop_upto(s, DW_SQL_DROP_SESSIONS, sessions, err);
-    return dw_sqlite_end(s, DW_QUEUE, rc, err);
+        rc = drop_upto(s, DW_SQL_DROP_SESSIONS, sessions, &done.sessions, err);
+    rc = dw_sqlite_end(s, DW_QUEUE, rc, err);
+    if (rc == DW_OK)
+        add_removed(work->removed, &done);
+    return rc;
 }
 
 /* ---- checkpoints ---- */
@@ -303,14 +320,15 @@ int64_t dw_sqlite_file_size(const char *path, const char *suffix)
     return (int64_t)status.st_size;
 }
 
-static int checkpoint_one(struct dw_sqlite *s, enum dw_db db, const char *path, bool idle, struct dw_err *err)
+static int checkpoint_one(struct dw_sqlite *s, enum dw_db db, const char *path, const struct dw_housework *work,
+                          struct dw_err *err)
 {
     int64_t wal = dw_sqlite_file_size(path, "-wal");
-    bool truncate = idle || wal > WAL_LIMIT;
+    bool truncate = work->idle || wal > WAL_LIMIT;
     int busy_ms = s->busy_ms;
     int rc;
 
-    if (wal == 0 || s->db[db] == NULL)
+    if (wal == 0 || wal < work->wal_least || s->db[db] == NULL)
         return DW_OK;
     if (truncate && s->busy_ms > TRUNCATE_BUSY_MS)
         s->busy_ms = TRUNCATE_BUSY_MS;
@@ -325,7 +343,7 @@ static int checkpoint_one(struct dw_sqlite *s, enum dw_db db, const char *path, 
 int dw_sqlite_checkpoint(struct dw_store *store, const struct dw_housework *work, struct dw_err *err)
 {
     struct dw_sqlite *s = dw_sqlite_of(store);
-    int rc = checkpoint_one(s, DW_QUEUE, s->queue_path, work->idle, err);
+    int rc = checkpoint_one(s, DW_QUEUE, s->queue_path, work, err);
 
-    return rc == DW_OK ? checkpoint_one(s, DW_STATE, s->state_path, work->idle, err) : rc;
+    return rc == DW_OK ? checkpoint_one(s, DW_STATE, s->state_path, work, err) : rc;
 }

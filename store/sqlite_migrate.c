@@ -28,7 +28,7 @@ static int run(sqlite3 *db, const char *sql, struct dw_err *err)
     return rc == SQLITE_OK ? DW_OK : dw_sqlite_fail(db, rc, err);
 }
 
-static int read_version(sqlite3 *db, enum dw_schema schema, int64_t *version, struct dw_err *err)
+int dw_sqlite_schema(sqlite3 *db, enum dw_schema schema, int64_t *version, struct dw_err *err)
 {
     int64_t found;
     int rc;
@@ -76,7 +76,7 @@ static int apply(sqlite3 *db, enum dw_schema schema, const struct dw_migration *
 {
     int64_t version;
     bool owns = schema == DW_SCHEMA_STATE;
-    int rc = read_version(db, schema, &version, err); /* again: another program may have been quicker */
+    int rc = dw_sqlite_schema(db, schema, &version, err); /* again: another program may have been quicker */
 
     if (rc == DW_OK && schema == DW_SCHEMA_QUEUE)
         rc = owns_user_version(db, version, &owns, err);
@@ -93,7 +93,7 @@ int dw_sqlite_migrate(sqlite3 *db, enum dw_schema schema, const struct dw_migrat
 {
     int64_t version;
     int last = list[count - 1].version;
-    int rc = read_version(db, schema, &version, err);
+    int rc = dw_sqlite_schema(db, schema, &version, err);
 
     if (rc != DW_OK)
         return rc;

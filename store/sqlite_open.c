@@ -3,10 +3,10 @@
  *
  * The database files themselves are opened by SQLite alone: closing a descriptor of our own on one
  * would drop SQLite's locks in the whole process. */
+#include "store/file.h"
 #include "store/sqlite_priv.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,39 +102,27 @@ int dw_sqlite_connect(const char *path, struct dw_sqlite *busy, sqlite3 **db, st
 
 /* ---- files and folders ---- */
 
-/* Made by us and not by SQLite, for the sake of the mode: the web server's and the app's user share a
- * group. */
-static int make_file(const char *path, struct dw_err *err)
-{
-    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0660);
-
-    if (fd >= 0)
-        (void)close(fd); /* nobody can have it open yet, so no lock of SQLite's is lost */
-    else if (errno != EEXIST)
-        return dw_err_set(err,
-                          errno == ENOSPC   ? DW_FULL
-                          : errno == ENOENT ? DW_NOTFOUND
-                                            : DW_DENIED,
-                          "cannot make %s: %s", path, strerror(errno));
-    return DW_OK;
-}
-
-static int check_folder(const char *path, struct dw_err *err)
+/* The folder that the queue file is in must not be a network's.  The database is made by us and not by SQLite,
+ * for the sake of the mode: the web server's and the app's user share a group. */
+static int prepare_queue(const char *path, bool create, struct dw_err *err)
 {
     char name[64];
-    char *folder = strdup(path);
+    char *copy = strdup(path);
     char *slash;
+    const char *folder = ".";
     int rc;
 
-    if (folder == NULL)
+    if (copy == NULL)
         return dw_err_set(err, DW_NOMEM, "out of memory");
-    slash = strrchr(folder, '/');
-    if (slash == folder)
-        slash[1] = '\0';
-    else if (slash != NULL)
-        *slash = '\0';
-    rc = dw_netfs_check(slash != NULL ? folder : ".", name, sizeof name, err);
-    free(folder);
+    slash = strrchr(copy, '/');
+    if (slash != NULL) {
+        slash[slash == copy ? 1 : 0] = '\0';
+        folder = copy;
+    }
+    rc = dw_netfs_check(folder, name, sizeof name, err);
+    if (rc == DW_OK && create)
+        rc = dw_file_make(path, folder, err);
+    free(copy);
     return rc;
 }
 
@@ -151,16 +139,13 @@ static void note_queue(struct dw_sqlite *s)
 static int open_queue(struct dw_sqlite *s, struct dw_err *err)
 {
     struct stat status;
-    int rc = check_folder(s->queue_path, err);
+    int rc = prepare_queue(s->queue_path, s->create, err);
 
     if (rc != DW_OK)
         return rc;
-    if (stat(s->queue_path, &status) != 0 && errno == ENOENT && !s->create)
+    if (stat(s->queue_path, &status) != 0 && errno == ENOENT)
         return dw_err_set(err, DW_NOTFOUND, "there is no %s: run `dumbwaiter init --db %s`", s->queue_path,
                           s->queue_path);
-    rc = s->create ? make_file(s->queue_path, err) : DW_OK;
-    if (rc != DW_OK)
-        return rc;
     note_queue(s);
     rc = dw_sqlite_connect(s->queue_path, s, &s->db[DW_QUEUE], err);
     if (rc == DW_OK)
@@ -172,12 +157,10 @@ static int open_queue(struct dw_sqlite *s, struct dw_err *err)
 static int open_state(struct dw_sqlite *s, struct dw_err *err)
 {
     char path[4096];
-    int rc;
+    int rc = dw_file_make_folder(s->state_dir, s->queue_path, err);
 
-    if (mkdir(s->state_dir, 0770) != 0 && errno != EEXIST)
-        return dw_err_set(err, errno == ENOSPC ? DW_FULL : DW_DENIED, "cannot make the folder %s: %s", s->state_dir,
-                          strerror(errno));
-    rc = make_file(s->state_path, err);
+    if (rc == DW_OK)
+        rc = dw_file_make(s->state_path, s->state_dir, err);
     if (rc == DW_OK)
         rc = dw_sqlite_connect(s->state_path, s, &s->db[DW_STATE], err);
     if (rc == DW_OK)
@@ -187,9 +170,9 @@ static int open_state(struct dw_sqlite *s, struct dw_err *err)
         return rc;
     if (snprintf(path, sizeof path, "%s/claims", s->state_dir) >= (int)sizeof path)
         return dw_err_set(err, DW_LIMIT, "the path of the database is too long");
-    rc = dw_claims_open(&s->claims, path, err);
+    rc = dw_claims_open(&s->claims, path, s->state_dir, err);
     (void)snprintf(path, sizeof path, "%s/lock", s->state_dir);
-    return rc == DW_OK ? dw_locks_open(path, &s->lock_fd, err) : rc;
+    return rc == DW_OK ? dw_file_open(path, s->state_dir, &s->lock_fd, err) : rc;
 }
 
 /* ---- the state belongs to one queue ---- */

@@ -83,6 +83,8 @@ int dw_sqlite_follow(struct dw_sqlite *s, struct dw_err *err);
 
 /* ---- sqlite_migrate.c ---- */
 
+/* Version of the tables that are in the file; 0: none of ours. */
+int dw_sqlite_schema(sqlite3 *db, enum dw_schema schema, int64_t *version, struct dw_err *err);
 int dw_sqlite_migrate(sqlite3 *db, enum dw_schema schema, const struct dw_migration *list, size_t count, bool create,
                       const char *path, struct dw_err *err);
 
@@ -149,8 +151,8 @@ void dw_sqlite_worker_parked(struct dw_store *store, int32_t worker, uint32_t pa
 int dw_sqlite_workers(struct dw_store *store, dw_worker_fn *fn, void *context, struct dw_err *err);
 int dw_sqlite_holders(struct dw_store *store, int32_t except, uint32_t *holders, struct dw_err *err);
 bool dw_sqlite_housekeeper(struct dw_store *store);
-/* Gives the clients of workers that are gone their grace period. */
-int dw_sqlite_bury(struct dw_sqlite *s, int64_t due_ajax_ms, int64_t due_ws_ms, struct dw_err *err);
+/* Gives the clients of workers that are gone their grace period; adds to *buried how many workers these were. */
+int dw_sqlite_bury(struct dw_sqlite *s, int64_t due_ajax_ms, int64_t due_ws_ms, int64_t *buried, struct dw_err *err);
 int dw_sqlite_count(struct dw_store *store, const char *name, int64_t add, struct dw_err *err);
 int dw_sqlite_counters(struct dw_store *store, dw_counter_fn *fn, void *context, struct dw_err *err);
 int dw_sqlite_figures(struct dw_store *store, struct dw_store_figures *figures, struct dw_err *err);

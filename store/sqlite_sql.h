@@ -84,8 +84,6 @@
                             " WHERE client_id = ?1 AND uid = ?2 AND transport = ?3")                                   \
     X(CLIENT_LEAVE, DW_STATE, "UPDATE client SET connected = 0, worker = -1, seen_ms = max(seen_ms, ?5)"               \
                               " WHERE client_id = ?1 AND uid = ?2 AND transport = ?3 AND epoch = ?4 AND connected = 1")\
-    X(CLIENT_DELAY, DW_STATE, "UPDATE client SET due_ms = ?5"                                                          \
-                              " WHERE client_id = ?1 AND uid = ?2 AND transport = ?3 AND epoch = ?4")                  \
     X(CLIENT_DROP, DW_STATE, "DELETE FROM client WHERE client_id = ?1 AND uid = ?2 AND transport = ?3"                 \
                              " AND connected = 0")                                                                     \
     X(CLIENT_ORPHAN, DW_STATE, "UPDATE client SET due_ms = CASE WHEN connected = 0 THEN due_ms"                        \
@@ -118,7 +116,10 @@
                                " (SELECT count(*) FROM dw_reply), (SELECT count(*) FROM dw_online),"                   \
                                " (SELECT count(*) FROM dw_session)")                                                   \
     X(FIGURES_STATE, DW_STATE, "SELECT (SELECT count(*) FROM client),"                                                 \
-                               " (SELECT count(*) FROM client WHERE connected = 1)")
+                               " (SELECT count(*) FROM client WHERE connected = 1),"                                   \
+                               " (SELECT count(*) FROM client WHERE connected = 1 AND transport = 0),"                 \
+                               " (SELECT count(*) FROM client WHERE connected = 1 AND transport = 1),"                 \
+                               " (SELECT value FROM meta WHERE key = 'lost_ms')")
 /* clang-format on */
 
 enum dw_sql {

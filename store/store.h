@@ -200,7 +200,7 @@ struct dw_client {
     int64_t due_ms;     /* when it counts as gone if nothing is heard from it, while connected */
     uint8_t generation; /* envelope generation 1..3, 0 = not known yet */
     bool connected;     /* counts for presence */
-    int32_t worker;     /* slot of the worker that holds its poll or socket, -1 = none */
+    int32_t worker;     /* slot of the worker that has its newest request or socket, -1 = none */
     char packer[24];    /* "" = the default */
 };
 
@@ -238,11 +238,14 @@ int dw_store_clients_leave(struct dw_store *store, const struct dw_departed *dep
 uint64_t dw_claim_word(uint32_t epoch, int64_t upto);
 uint32_t dw_claim_epoch(uint64_t word);
 int64_t dw_claim_upto(uint64_t word);
+bool dw_claim_is_sent(uint64_t word);
 
-/* Makes (epoch, upto) the client's word unless it already belongs to a newer epoch. */
-void dw_store_claim_begin(struct dw_store *store, uint32_t slot, uint32_t epoch, int64_t upto);
+/* Makes (epoch, upto) the client's word; false: it belongs to a newer epoch already, send no events. */
+bool dw_store_claim_begin(struct dw_store *store, uint32_t slot, uint32_t epoch, int64_t upto);
 /* Turns (epoch, none) into (epoch, upto); false: superseded or answered already, send no events. */
 bool dw_store_claim_answer(struct dw_store *store, uint32_t slot, uint32_t epoch, int64_t upto);
+/* The whole answer of request `epoch` has been handed to the web server. */
+void dw_store_claim_sent(struct dw_store *store, uint32_t slot, uint32_t epoch);
 uint64_t dw_store_claim_read(struct dw_store *store, uint32_t slot);
 
 /* ---- arrival notes: any thread, no locks, never fail ----
@@ -282,11 +285,21 @@ int dw_store_holders(struct dw_store *store, int32_t except, uint32_t *holders, 
 /* Tries to become the housekeeper of this queue; false while another process is.  Held until close. */
 bool dw_store_housekeeper(struct dw_store *store);
 
+/* What a step has done; added to. */
+struct dw_removed {
+    int64_t pushes, inbox, replies, sessions; /* rows past retention, expired sessions */
+    int64_t memberships;                      /* past ones that no push is left for */
+    int64_t clients;                          /* forgotten: absent for longer than retain_ms */
+    int64_t departed;                         /* no longer counted as connected */
+    int64_t workers;                          /* dead ones */
+};
 struct dw_housework {
     int64_t now_ms;
     int64_t grace_ajax_ms, grace_ws_ms;
-    size_t chunk; /* rows a step may delete */
-    bool idle;    /* nothing happened lately: a truncating checkpoint is fine */
+    size_t chunk;               /* rows a step may delete */
+    bool idle;                  /* nothing happened lately: a truncating checkpoint is fine */
+    int64_t wal_least;          /* bytes: a smaller WAL is left for later, it costs nobody anything */
+    struct dw_removed *removed; /* release and gc count here; NULL: nobody asks */
 };
 /* Presence: brings dw_online and the chsk/uidport-* rows in line with the client table for every dirty
  * uid, exactly once per real change, whoever calls it.  `*more`: call again. */
@@ -305,8 +318,11 @@ typedef int dw_counter_fn(void *context, const char *name, int64_t value);
 int dw_store_counters(struct dw_store *store, dw_counter_fn *fn, void *context, struct dw_err *err);
 
 struct dw_store_figures {
-    int64_t pushes, inbox, replies, clients, connected, online, sessions;
-    int64_t end, horizon, queue_bytes, wal_bytes, state_bytes;
+    int64_t pushes, inbox, replies, online, sessions; /* rows */
+    int64_t clients, connected, ajax, ws;             /* remembered; connected: in all, and by transport */
+    int64_t end, inbox_end, horizon;                  /* highest push and inbox ids ever, dw_store_horizon */
+    int64_t state_lost_ms;                            /* when a lost state file was made anew; 0: never */
+    int64_t queue_bytes, wal_bytes, state_bytes, state_wal_bytes; /* of the files; 0 for memory */
 };
 int dw_store_figures(struct dw_store *store, struct dw_store_figures *figures, struct dw_err *err);
 

@@ -6,13 +6,18 @@ dw_packages_build=(autoconf automake gcc libc6-dev make pkg-config libfcgi-dev l
     libwebsockets-dev libwebsockets-evlib-uv libuv1-dev)
 # ./quickstart: the web server, and what its check uses
 dw_packages_demo=(lighttpd sqlite3 curl)
-# ./runtests: unit tests, and integration tests that play the apps and the web servers
+# ./runtests: unit tests, and integration tests that play the apps and the web servers.  apache2-bin is the
+# server without the service that package apache2 would start on port 80.
 dw_packages_test=(libcmocka-dev binutils git xz-utils python3 python3-pytest php-cli php-sqlite3 perl
-    libdbi-perl libdbd-sqlite3-perl lighttpd sqlite3 curl procps strace)
+    libdbi-perl libdbd-sqlite3-perl lighttpd apache2-bin libapache2-mod-fcgid sqlite3 curl procps strace)
 # ./runtests: the demo page in a real browser
 dw_packages_browser=(chromium chromium-driver python3-selenium)
 # make lint
 dw_packages_lint=(clang-tidy clang-format cppcheck)
+
+# the fuzzers (fuzz/run); what bench/packers compares with
+dw_packages_fuzz=(clang libclang-rt-14-dev)
+dw_packages_bench=(libjansson-dev libmsgpack-dev)
 
 # dw_packages_install LOG PACKAGE...: asks for nothing when all are there.
 dw_packages_install() {

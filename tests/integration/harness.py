@@ -20,6 +20,7 @@ SOURCE = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.path.abspath(os.environ.get("DW_BUILD", SOURCE))
 RESPONDER = os.path.join(BUILD, "fcgi", "dumbwaiter.fcgi")
 SIDECAR = os.path.join(BUILD, "ws", "dumbwaiter-ws")
+CLI = os.path.join(BUILD, "cli", "dumbwaiter")
 SHARED = os.path.abspath(os.environ.get("DW_SHARED", os.path.join(SOURCE, "..", "shared")))
 
 
@@ -191,6 +192,13 @@ class World:
         responder = self.responder()
         assert responder.end() is None
         self.processes.remove(responder)
+
+    # ---- the command-line program ----
+
+    def cli(self, *arguments, stdin="", timeout=30, program=(CLI,), **settings):
+        """Runs `dumbwaiter ARGUMENT...` on this world's queue and returns what subprocess.run does."""
+        return subprocess.run([*program, *arguments], env=self.environment(**settings), input=stdin, timeout=timeout,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     # ---- processes ----
 

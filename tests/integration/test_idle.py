@@ -1,12 +1,13 @@
 """What held polls cost while nothing happens: wake-ups and memory."""
 
+import os
 import resource
 import time
 
 import pytest
 
 from clients import Fcgi, fcgi, handshake, poll
-from harness import SANITIZED, wait_until
+from harness import SANITIZED, SLOW, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -28,17 +29,25 @@ def park(responder, first, count):
     return held
 
 
+def is_settled(world):
+    """The last checkpoint of a burst has emptied both WALs; nothing is left to be written."""
+    wals = [world.db_path + "-wal", world.db_path + "-dw/state.db-wal"]
+    return all(os.path.getsize(wal) == 0 for wal in wals)
+
+
 def test_1000_held_polls_wake_the_process_at_most_once_a_second(make_world):
     world = make_world(CHSK_LP_TIMEOUT_MS=120000)
     responder = world.responder()
     held = park(responder, 0, 1000)
-    time.sleep(4)  # the writing that parking made is check-pointed
+    wait_until(lambda: is_settled(world), 20 * SLOW, "what parking wrote is check-pointed")
+    time.sleep(1.5)  # the doorbell looks once more for a second after the last file event
     before, cpu = responder.context_switches(), cpu_ticks(responder)
-    time.sleep(10)
+    time.sleep(10)  # this is what is measured
     switches = responder.context_switches() - before
     print("1000 held polls, idle: %d context switches of all threads in 10 s, %d ticks of CPU"
           % (switches, cpu_ticks(responder) - cpu))
-    assert switches <= 10
+    # 2 or 3 ticks of the loop and 2 of the house; what waits for the disk makes it twice as many.
+    assert switches <= 8
     world.push("c0", "test/n", "1")
     assert "test/n 1" in held[0].receive(2).text
     for connection in held:

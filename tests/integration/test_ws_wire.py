@@ -74,11 +74,6 @@ for _packer in ("edn", "transit", "msgpack", "gzip"):
     DEVIATIONS[_packer + "/ws-send-and-reply", 12] = (ONE_REPLY, ABSENT)
 DEVIATIONS["v1.20.0/edn-session", 44] = (PER_CLIENT, (1, b'+[1 "ab12ce"]'))
 DEVIATIONS["v1.20.0/transit-session", 44] = (PER_CLIENT, (1, b'+[1,"ab12ce"]'))
-# A push is packed once for all its clients, so transit's cache does not reach from one event to the next.
-APART = "events are packed one by one: the same value without transit's short form"
-_BATCH = b'[[["~:test/pushed",0],["~:test/pushed",1],["~:test/pushed",2]]%s]'
-DEVIATIONS["transit/real-client-ws", 12] = (APART, (1, _BATCH % b",null"))
-DEVIATIONS["v1.20.0/real-client-transit-ws", 12] = (APART, (1, _BATCH % b""))
 
 
 def load(name):

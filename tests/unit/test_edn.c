@@ -217,6 +217,7 @@ static void namespaced_maps_are_spelt_out(void **state)
         {"#:a{:b 1}", "{:a/b 1}"},
         {"#:a.b{:c 1, :_/d 2, :e/f 3, \"s\" 4, g 5, _/h 6}", "{:a.b/c 1, :d 2, :e/f 3, \"s\" 4, a.b/g 5, h 6}"},
         {"#:a{}", "{}"},
+        {"#:a{_/+ 1 1 2 :_/x 3}", "{+ 1, 1 2, :x 3}"},
         {"#:a {:b 1}", "{:a/b 1}"},
         {"#:a{:b #:c{:d 1}}", "{:a/b {:c/d 1}}"},
     };
@@ -327,6 +328,13 @@ static void malformed_text_is_refused(void **state)
         "#:a[]",
         "#::a{}",
         "#:a/b{:c 1}",
+        "#:a{:1 2}", /* from here on: keys that would not read back with what they become */
+        "#:a{1 2 :1b 2}",
+        "#:a{_/nil 1}",
+        "#:a{_/true 1}",
+        "#:a{_/+1 1}",
+        "#:a{_/#b 1}",
+        "#:a{_/:b 1}",
         "#:{:a 1}",
         "#(inc 1)",
         "#<x>",
@@ -336,6 +344,8 @@ static void malformed_text_is_refused(void **state)
         "[#foo]",
         "#inst 5",
         "#inst \"x\"",
+        "#inst \"-717267298\"", /* milliseconds beyond 64 bits */
+        "#inst \"+292278995\"",
         "#inst \"2024-13\"",
         "#inst \"2023-02-29\"",
         "#inst \"2024-01-01T24\"",

@@ -136,6 +136,15 @@ static void parameters_without_end_are_broken(void **unused)
     dw_buf_fini(&inflow.bytes);
 }
 
+static void nothing_is_found_in_a_request_that_has_not_begun(void **unused)
+{
+    struct dw_inflow inflow = {.left = 0};
+    size_t len = 0;
+
+    (void)unused;
+    assert_null(dw_inflow_param(&inflow, "A", &len));
+}
+
 static void management_records_and_aborts_are_left_to_the_library(void **unused)
 {
     struct dw_inflow inflow;
@@ -245,6 +254,7 @@ int main(void)
         cmocka_unit_test(parameters_without_end_are_broken),
         cmocka_unit_test(management_records_and_aborts_are_left_to_the_library),
         cmocka_unit_test(parameters_are_found_in_the_raw_request),
+        cmocka_unit_test(nothing_is_found_in_a_request_that_has_not_begun),
         cmocka_unit_test(an_answer_of_any_length_arrives_whole),
     };
 

@@ -1,0 +1,72 @@
+/* Files that root makes go to those who use them (see file.h). */
+#include "store/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Only what is root's alone: a second name would mean that the file is somebody else's, put in our way. */
+static void give(int fd, const char *like)
+{
+    struct stat made;
+    struct stat model;
+
+    if (geteuid() != 0 || stat(like, &model) != 0 || fstat(fd, &made) != 0)
+        return;
+    if (made.st_uid != 0 || (!S_ISDIR(made.st_mode) && made.st_nlink != 1))
+        return;
+    if (fchownat(fd, "", model.st_uid, model.st_gid, AT_EMPTY_PATH) != 0)
+        return; /* a file system without owners: then it is everybody's already */
+}
+
+void dw_file_give(const char *path, const char *like)
+{
+    int fd = open(path, O_PATH | O_CLOEXEC | O_NOFOLLOW);
+
+    if (fd < 0)
+        return;
+    give(fd, like);
+    (void)close(fd);
+}
+
+static int cannot(const char *what, const char *path, struct dw_err *err)
+{
+    return dw_err_set(err,
+                      errno == ENOSPC   ? DW_FULL
+                      : errno == ENOENT ? DW_NOTFOUND
+                                        : DW_DENIED,
+                      "cannot %s %s: %s", what, path, strerror(errno));
+}
+
+int dw_file_make(const char *path, const char *like, struct dw_err *err)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0660);
+
+    if (fd < 0)
+        return errno == EEXIST ? DW_OK : cannot("make", path, err);
+    give(fd, like);
+    (void)close(fd); /* nobody can have it open yet, so no lock of SQLite's is lost */
+    return DW_OK;
+}
+
+int dw_file_make_folder(const char *path, const char *like, struct dw_err *err)
+{
+    if (mkdir(path, 0770) == 0)
+        dw_file_give(path, like);
+    else if (errno != EEXIST)
+        return cannot("make the folder", path, err);
+    return DW_OK;
+}
+
+int dw_file_open(const char *path, const char *like, int *fd, struct dw_err *err)
+{
+    int rc = dw_file_make(path, like, err);
+
+    *fd = -1;
+    if (rc != DW_OK)
+        return rc;
+    *fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    return *fd >= 0 ? DW_OK : cannot("open", path, err);
+}
