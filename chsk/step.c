@@ -27,27 +27,24 @@ static bool is_proof(const struct dw_chsk *state, const struct dw_input *in)
     return !is_copy(state, in->u.get.udt, in);
 }
 
-/* Where the client's next event is looked for.  True: something before it may be gone. */
-static bool place_cursor(struct dw_chsk *state, const struct dw_input *in)
+bool dw_chsk_place(struct dw_chsk *state, const struct dw_place *place)
 {
-    bool proof = is_proof(state, in), gap = false;
+    bool gap = false;
 
     if (!state->known) {
         /* New means now; only a client that thinks it is known, after we forgot, is owed the rest. */
-        bool forgotten = in->u.get.amnesia && !in->u.get.handshake;
-
-        state->cursor = forgotten ? in->u.get.horizon : in->u.get.end;
-        gap = forgotten && in->u.get.horizon > 0;
+        state->cursor = place->forgotten ? place->horizon : place->end;
+        gap = place->forgotten && place->horizon > 0;
     }
-    if (proof && in->u.get.claim_upto > state->cursor)
-        state->cursor = in->u.get.claim_upto;
-    if (state->cursor > in->u.get.end) {
+    if (place->proven > state->cursor)
+        state->cursor = place->proven;
+    if (state->cursor > place->end) {
         /* The queue was restored or lost its last commits: ids there now are not the ones it saw. */
-        state->cursor = in->u.get.end;
+        state->cursor = place->end;
         gap = true;
     }
-    if (state->cursor < in->u.get.horizon) {
-        state->cursor = in->u.get.horizon;
+    if (state->cursor < place->horizon) {
+        state->cursor = place->horizon;
         gap = true;
     }
     return gap;
@@ -57,8 +54,14 @@ static struct dw_effect step_get(struct dw_chsk *state, const struct dw_input *i
 {
     struct dw_effect effect = {.kind = DW_FX_READ};
     bool was_known = state->known;
+    struct dw_place place = {
+        .proven = is_proof(state, in) ? in->u.get.claim_upto : -1,
+        .end = in->u.get.end,
+        .horizon = in->u.get.horizon,
+        .forgotten = in->u.get.amnesia && !in->u.get.handshake,
+    };
 
-    effect.gap = place_cursor(state, in);
+    effect.gap = dw_chsk_place(state, &place);
     effect.handshake = in->u.get.handshake || !was_known;
     state->known = true;
     state->epoch = (state->epoch + 1) % DW_CHSK_EPOCHS;

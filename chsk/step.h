@@ -1,5 +1,5 @@
-/* The protocol's state machine for one Ajax client, as a pure step function: what happened goes in,
- * what is to be done comes out.  No clock, no I/O, no allocation; hub/ carries the effects out.
+/* The protocol's state machine for one Ajax client (WebSocket: ws_step.h), as a pure step function: what happened goes
+ * in, what is to be done comes out.  No clock, no I/O, no allocation; hub/ carries the effects out.
  *
  * Receipt.  A stock Sente client acknowledges only implicitly (asks.md): after a failed poll its next
  * GET carries handshake?; a poll without it proves that our last answer arrived.  So the durable
@@ -33,6 +33,17 @@ struct dw_chsk {
     bool connected;     /* has polled, and not gone since */
     uint8_t generation; /* of its messages; 0: none seen yet */
 };
+
+/* What decides where a client's next event is looked for. */
+struct dw_place {
+    int64_t proven;       /* push id up to which receipt has been proven since the row was stored; -1: none */
+    int64_t end, horizon; /* newest push id; newest push id that retention removed */
+    bool forgotten;       /* an unknown client may be one that was known before the client table was lost */
+};
+
+/* Sets the cursor of a client of either transport that has come (back).  True: pushes for it that
+ * stand before it may be gone. */
+bool dw_chsk_place(struct dw_chsk *state, const struct dw_place *place);
 
 enum dw_input_kind {
     DW_IN_GET,  /* a GET that passed all checks */

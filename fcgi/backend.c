@@ -1,8 +1,8 @@
 /* Opens what stands behind the server: settings, hub, worker slot, housekeeping. */
 #include "fcgi/server_internal.h"
 
+#include "base/listen.h"
 #include "base/log.h"
-#include "fcgi/listen.h"
 
 #include <signal.h>
 #include <string.h>

@@ -120,7 +120,7 @@ static void step_house(struct cgi *cgi)
 /* Waits for what the request waits for.  Standard output breaking means that the client is gone. */
 static int wait_for_answer(struct cgi *cgi, struct dw_parked *parked, struct dw_err *err)
 {
-    const struct dw_lot_callbacks callbacks = {on_answer, NULL, cgi};
+    const struct dw_lot_callbacks callbacks = {.answer = on_answer, .context = cgi};
     struct dw_wake *wake = NULL;
     struct dw_lot *lot = NULL;
     struct pollfd fds[3] = {{.fd = STDOUT_FILENO}, {.fd = open_signals(), .events = POLLIN}, {.events = POLLIN}};

@@ -3,10 +3,10 @@
  * --listen makes it a FastCGI server of its own; a listening socket on descriptor 0 means that a web
  * server (or spawn-fcgi) started it; REQUEST_METHOD in the environment means plain CGI. */
 #include "base/conf.h"
+#include "base/listen.h"
 #include "base/log.h"
 #include "config.h"
 #include "fcgi/cgi.h"
-#include "fcgi/listen.h"
 #include "fcgi/server.h"
 
 #include <getopt.h>

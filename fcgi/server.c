@@ -6,8 +6,8 @@
 #include "fcgi/server.h"
 
 #include "base/clock.h"
+#include "base/listen.h"
 #include "base/log.h"
-#include "fcgi/listen.h"
 #include "fcgi/message.h"
 #include "fcgi/server_internal.h"
 #include "hub/arrival.h"
@@ -144,7 +144,7 @@ static void on_listen(struct dw_fcgi *fcgi)
     int round, descriptor;
 
     for (round = 0; round < ACCEPT_ROUND; round++) {
-        descriptor = dw_listen_accept(fcgi->listen_fd);
+        descriptor = dw_listen_accept(fcgi->listen_fd, fcgi->web_servers, NULL);
         if (descriptor >= 0) {
             arrive(fcgi, descriptor);
             continue;
@@ -229,7 +229,7 @@ static void on_parked(struct dw_fcgi *fcgi, struct dw_parked *parked)
 
 static int open_lot(struct dw_fcgi *fcgi, struct dw_err *err)
 {
-    const struct dw_lot_callbacks callbacks = {on_answer, on_departed, fcgi};
+    const struct dw_lot_callbacks callbacks = {.answer = on_answer, .departed = on_departed, .context = fcgi};
     struct dw_store_options options = dw_hub_store_options(fcgi->conf, false);
     int rc = DW_OK;
 
@@ -498,6 +498,7 @@ int dw_server_run(const struct dw_server_options *options, struct dw_err *err)
         .epoll_fd = -1,
         .notify_fd = -1,
         .signal_fd = -1,
+        .web_servers = getenv("FCGI_WEB_SERVER_ADDRS"),
         .request_ms = options->conf->limits_request_ms,
         .body_max = dw_request_body_max(options->conf),
         .mutex = PTHREAD_MUTEX_INITIALIZER,

@@ -48,6 +48,7 @@ struct dw_fcgi {
     bool lazy; /* started by a web server, whose first request may bring settings */
     struct dw_backend backend;
     int listen_fd, epoll_fd, notify_fd, signal_fd;
+    const char *web_servers; /* whose TCP connections are welcome (FastCGI 1.0, section 3.2); NULL: all */
     int64_t request_ms;      /* limits.request_ms */
     _Atomic size_t body_max; /* bytes of a body that are kept */
     bool accepting, stopping;

@@ -94,7 +94,9 @@ void dw_house_departed(struct dw_house *house, const struct dw_departed *who)
         return; /* the row's due time still ends it, only later */
     departure->next = NULL;
     departure->who = *who;
-    departure->due_ms = dw_clock_mono_ms() + house->hub->conf->chsk_close_grace_ajax_ms;
+    /* The list stays in the order of leaving: where both transports are held, the shorter grace may wait. */
+    departure->due_ms = dw_clock_mono_ms() + (who->transport == DW_WS ? house->hub->conf->chsk_close_grace_ws_ms
+                                                                      : house->hub->conf->chsk_close_grace_ajax_ms);
     if (who->uid != NULL)
         departure->who.uid = memcpy(departure->names, who->uid, uid_size);
     departure->who.client_id = memcpy(departure->names + uid_size, who->client_id, id_size);

@@ -22,6 +22,9 @@
     X(messages, "messages")                                                                                            \
     X(events, "events_sent")                                                                                           \
     X(timeouts, "timeouts")                                                                                            \
+    X(sockets, "websockets")                                                                                           \
+    X(sockets_lost, "websockets_silent")                                                                               \
+    X(sockets_slow, "websockets_too_slow")                                                                             \
     X(superseded, "polls_superseded")                                                                                  \
     X(away, "sent_away_full")                                                                                          \
     X(gaps, "gaps")                                                                                                    \

@@ -38,6 +38,12 @@ struct dw_lot *dw_lot_new(struct dw_hub *hub, struct dw_store *store, const stru
     lot->store = store;
     lot->callbacks = *callbacks;
     lot->route_due_ms = INT64_MAX;
+    dw_wheel_init(&lot->wheel, dw_clock_mono_ms());
+    lot->times = (struct dw_ws_times){
+        .silence_ms = hub->conf->chsk_ws_kalive_ms / 2,
+        .timeout_ms = hub->conf->chsk_ws_ping_timeout_ms,
+        .barrier_ms = hub->conf->chsk_ws_barrier_ms,
+    };
     lot->outbox = dw_outbox_new(hub);
     lot->arena = dw_arena_new(0);
     if (lot->outbox != NULL && lot->arena != NULL)
@@ -63,6 +69,8 @@ void dw_lot_free(struct dw_lot *lot)
         dw_lot_remove(lot, parked);
         free(parked);
     }
+    dw_sockets_free_all(lot);
+    dw_buf_fini(&lot->packed);
     dw_outbox_free(lot->outbox);
     dw_arena_free(lot->arena);
     free(lot->targets);
@@ -185,6 +193,7 @@ bool dw_lot_follow(struct dw_lot *lot)
         /* Their slots belong to nobody or to others by now. */
         while (lot->earliest != NULL)
             answer_timeout(lot, lot->earliest, false);
+        dw_sockets_close_all(lot, 1012); /* service restart (IANA's registry of close codes) */
         rc = start_at_end(lot, &err);
     }
     if (rc == DW_OK)
@@ -197,6 +206,10 @@ bool dw_lot_follow(struct dw_lot *lot)
 void dw_lot_adopt(struct dw_lot *lot, struct dw_parked *parked)
 {
     (void)dw_lot_follow(lot);
+    if (parked->kind == DW_PARKED_SOCKET) {
+        dw_sockets_adopt(lot, parked);
+        return;
+    }
     if (parked->kind != DW_PARKED_MUTE && !dw_index_add(&lot->index, parked)) {
         parked->kind = DW_PARKED_MUTE; /* so that it is not taken out of the index */
         add(lot, parked);
@@ -225,12 +238,14 @@ void dw_lot_tick(struct dw_lot *lot, int64_t now_ms)
         dw_lot_route(lot);
     while (lot->earliest != NULL && lot->earliest->deadline_ms <= now_ms)
         answer_timeout(lot, lot->earliest, true);
+    dw_sockets_tick(lot, now_ms);
 }
 
 int64_t dw_lot_due(const struct dw_lot *lot)
 {
-    int64_t due = lot->earliest != NULL ? lot->earliest->deadline_ms : INT64_MAX;
+    int64_t due = lot->earliest != NULL ? lot->earliest->deadline_ms : INT64_MAX, sockets = dw_wheel_due(&lot->wheel);
 
+    due = sockets < due ? sockets : due;
     return due < lot->route_due_ms ? due : lot->route_due_ms;
 }
 
@@ -243,7 +258,8 @@ void dw_lot_drain(struct dw_lot *lot)
 
 void dw_lot_wake(struct dw_lot *lot)
 {
-    int64_t batch = lot->hub->conf->chsk_batch_ajax_ms;
+    const struct dw_conf *conf = lot->hub->conf;
+    int64_t batch = lot->socket_count == 0 ? conf->chsk_batch_ajax_ms : conf->chsk_batch_ws_ms;
 
     if (batch == 0)
         dw_lot_route(lot);

@@ -25,31 +25,6 @@ struct get {
     bool was_known;
 };
 
-static struct dw_chsk state_of(const struct dw_client *client, bool found)
-{
-    return (struct dw_chsk){
-        .known = found,
-        .epoch = client->epoch,
-        .cursor = client->cursor,
-        .udt = client->udt,
-        .seen_ms = client->seen_ms,
-        .due_ms = client->due_ms,
-        .connected = client->connected,
-        .generation = client->generation,
-    };
-}
-
-static void keep_state(struct dw_client *client, const struct dw_chsk *state)
-{
-    client->epoch = state->epoch;
-    client->cursor = state->cursor;
-    client->udt = state->udt;
-    client->seen_ms = state->seen_ms;
-    client->due_ms = state->due_ms;
-    client->connected = state->connected;
-    client->generation = state->generation;
-}
-
 /* Who has the client's newest request in its hands. */
 static int32_t worker_of(const struct dw_hub *hub, enum dw_effect_kind kind)
 {
@@ -120,7 +95,7 @@ static int on_client(void *context, struct dw_client *client, bool found, uint64
 {
     struct get *get = context;
     struct dw_serving_call *call = get->call;
-    struct dw_chsk state = state_of(client, found);
+    struct dw_chsk state = dw_serve_state(client, found);
     struct dw_effect read;
     int rc;
 
@@ -149,7 +124,7 @@ static int on_client(void *context, struct dw_client *client, bool found, uint64
         read = get->effect;
         get->effect = dw_chsk_step(&state, &read, &get->input);
     }
-    keep_state(client, &state);
+    dw_serve_keep(client, &state);
     client->worker = worker_of(call->server->hub, get->effect.kind);
     (void)strncpy(client->packer, get->packer->name, sizeof client->packer - 1);
     get->client = *client;
@@ -188,26 +163,10 @@ static int describe(struct get *get, bool handshake)
 
 static struct dw_parked *answer_handshake(struct get *get, int generation)
 {
-    struct dw_serving_call *call = get->call;
-    struct dw_server *server = call->server;
-    const struct dw_value *data = NULL;
-    const char *json = call->identity.data;
-    int rc = DW_OK;
+    int rc = dw_serve_handshake(get->call, get->packer, generation);
 
-    if (json != NULL)
-        rc = dw_data_read(server->hub, get->packer, "json", json, strlen(json), server->arena, &data, &call->err);
-    if (rc == DW_INVALID) {
-        dw_log_warn("the session's handshake data is no JSON and is left out: %s", dw_err_say(&call->err, rc));
-        data = NULL;
-        rc = DW_OK;
-    }
-    if (rc == DW_OK)
-        rc = dw_answer_value(call->answer, get->packer, generation, server->arena,
-                             dw_chsk_handshake(server->arena, generation, call->identity.uid, data), &call->err);
     if (rc != DW_OK)
-        dw_serve_failed(call, "packing a handshake", rc);
-    else
-        dw_counter_add(&server->hub->counters.handshakes, 1);
+        dw_serve_failed(get->call, "packing a handshake", rc);
     return NULL;
 }
 
@@ -244,14 +203,14 @@ static int on_no_mail(void *context, struct dw_client *client, bool found, uint6
 {
     const struct dw_effect pending = {.kind = DW_FX_READ};
     struct get *get = context;
-    struct dw_chsk state = state_of(client, found);
+    struct dw_chsk state = dw_serve_state(client, found);
 
     (void)claim;
     if (!found || client->epoch != get->client.epoch)
         return DW_SUPERSEDED;
     get->input.u.mail.events = 0;
     get->effect = dw_chsk_step(&state, &pending, &get->input);
-    keep_state(client, &state);
+    dw_serve_keep(client, &state);
     client->worker = worker_of(get->call->server->hub, get->effect.kind);
     get->client = *client;
     return DW_OK;

@@ -19,6 +19,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.path.abspath(os.environ.get("DW_BUILD", SOURCE))
 RESPONDER = os.path.join(BUILD, "fcgi", "dumbwaiter.fcgi")
+SIDECAR = os.path.join(BUILD, "ws", "dumbwaiter-ws")
 CLI = os.path.join(BUILD, "cli", "dumbwaiter")
 SHARED = os.path.abspath(os.environ.get("DW_SHARED", os.path.join(SOURCE, "..", "shared")))
 
@@ -217,6 +218,17 @@ class World:
         process.address = address
         self.wait_listening(process, address)
         # It listens before it has made the queue file.
+        wait_until(self.has_queue, 10 * SLOW, "the queue file is there")
+        return process
+
+    def sidecar(self, listen="tcp", address=None, **settings):
+        """A WebSocket sidecar; `.address` is where."""
+        if address is None:
+            address = "127.0.0.1:%d" % free_port() if listen == "tcp" else "unix:" + self.path("w%d.sock" % self.count)
+        settings.setdefault("WS_DRAIN_MS", 200)
+        process = self._start("sidecar", [SIDECAR, "--listen", address], self.environment(**settings))
+        process.address = address
+        self.wait_listening(process, address)
         wait_until(self.has_queue, 10 * SLOW, "the queue file is there")
         return process
 

@@ -1,5 +1,5 @@
 /* Listening sockets; see listen.h. */
-#include "fcgi/listen.h"
+#include "base/listen.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -122,39 +122,45 @@ bool dw_listen_inherited(void)
     return getsockopt(STDIN_FILENO, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 && listening != 0;
 }
 
-static bool is_welcome(const struct sockaddr_storage *peer)
+/* The peer's address as text, "" for none. */
+static void name_peer(const struct sockaddr_storage *peer, char address[DW_LISTEN_ADDRESS])
 {
-    const char *allowed = getenv("FCGI_WEB_SERVER_ADDRS");
-    char text[INET6_ADDRSTRLEN] = "";
+    address[0] = '\0';
+    if (peer->ss_family == AF_INET)
+        (void)inet_ntop(AF_INET, &((const struct sockaddr_in *)peer)->sin_addr, address, DW_LISTEN_ADDRESS);
+    else if (peer->ss_family == AF_INET6)
+        (void)inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)peer)->sin6_addr, address, DW_LISTEN_ADDRESS);
+}
+
+static bool is_welcome(const char *welcome, const char *address)
+{
     size_t len;
 
-    if (allowed == NULL || peer->ss_family == AF_UNIX)
-        return true;
-    if (peer->ss_family == AF_INET)
-        (void)inet_ntop(AF_INET, &((const struct sockaddr_in *)peer)->sin_addr, text, sizeof text);
-    else if (peer->ss_family == AF_INET6)
-        (void)inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)peer)->sin6_addr, text, sizeof text);
-    for (; *allowed != '\0'; allowed += len + (allowed[len] == ',')) {
-        len = strcspn(allowed, ",");
-        if (strlen(text) == len && strncmp(allowed, text, len) == 0)
+    for (; *welcome != '\0'; welcome += len + (welcome[len] == ',')) {
+        len = strcspn(welcome, ",");
+        if (strlen(address) == len && strncmp(welcome, address, len) == 0)
             return true;
     }
     return false;
 }
 
-int dw_listen_accept(int descriptor)
+int dw_listen_accept(int descriptor, const char *welcome, char address[DW_LISTEN_ADDRESS])
 {
     struct sockaddr_storage peer = {.ss_family = AF_UNIX};
     socklen_t len = sizeof peer;
     int fd = accept4(descriptor, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    char name[DW_LISTEN_ADDRESS];
 
     if (fd < 0)
         return -1;
-    if (!is_welcome(&peer)) {
+    name_peer(&peer, name);
+    if (welcome != NULL && peer.ss_family != AF_UNIX && !is_welcome(welcome, name)) {
         (void)close(fd);
         errno = EAGAIN;
         return -1;
     }
+    if (address != NULL)
+        memcpy(address, name, sizeof name);
     return fd;
 }
 
