@@ -37,7 +37,8 @@ static bool place_cursor(struct dw_chsk *state, const struct dw_input *in)
         bool forgotten = in->u.get.amnesia && !in->u.get.handshake;
 
         state->cursor = forgotten ? in->u.get.horizon : in->u.get.end;
-        gap = forgotten && in->u.get.horizon > 0;
+        /* One that starts anew could be one that we forgot: it may have been owed what is there. */
+        gap = in->u.get.amnesia && (forgotten ? in->u.get.horizon : in->u.get.end) > 0;
     }
     if (proof && in->u.get.claim_upto > state->cursor)
         state->cursor = in->u.get.claim_upto;

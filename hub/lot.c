@@ -90,9 +90,11 @@ static void unlink_deadline(struct dw_lot *lot, struct dw_parked *parked)
 
 static void publish_count(struct dw_lot *lot)
 {
+    int32_t worker = atomic_load_explicit(&lot->hub->worker, memory_order_relaxed);
+
     atomic_store_explicit(&lot->hub->parked, (uint32_t)lot->count, memory_order_relaxed);
-    if (lot->hub->worker >= 0)
-        dw_store_worker_parked(lot->store, lot->hub->worker, (uint32_t)lot->count);
+    if (worker >= 0)
+        dw_store_worker_parked(lot->store, worker, (uint32_t)lot->count);
 }
 
 void dw_lot_remove(struct dw_lot *lot, struct dw_parked *parked)
@@ -181,7 +183,7 @@ bool dw_lot_follow(struct dw_lot *lot)
     if (rc == DW_OK && moves == lot->moves)
         return true;
     if (rc == DW_OK) {
-        dw_log_warn("the queue file was replaced: all polls are let go and come back to the new one");
+        dw_log_warn("the queue or its state was replaced: all polls are let go and come back to the new one");
         /* Their slots belong to nobody or to others by now. */
         while (lot->earliest != NULL)
             answer_timeout(lot, lot->earliest, false);

@@ -155,6 +155,8 @@ int dw_sqlite_release(struct dw_store *store, const struct dw_housework *work, b
     if (rc == DW_OK)
         rc = dw_sqlite_bury(s, work->now_ms + work->grace_ajax_ms, work->now_ms + work->grace_ws_ms,
                             work->removed != NULL ? &work->removed->workers : &ignored, err);
+    if (rc == DW_OK && s->housekeeper)
+        rc = dw_sqlite_keep_mark(s, err);
     if (rc == DW_OK)
         rc = release_list(s, DW_SQL_CLIENT_OVERDUE, work->now_ms, work, more, err);
     if (rc == DW_OK)

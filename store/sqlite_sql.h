@@ -32,6 +32,9 @@
                           " ON CONFLICT (key) DO UPDATE SET value = excluded.value")                                   \
     X(ROWS_ADDED, DW_QUEUE, "SELECT total(seq) FROM sqlite_sequence WHERE name IN ('dw_push', 'dw_reply', 'dw_inbox')") \
     X(SEQUENCE, DW_QUEUE, "SELECT seq FROM sqlite_sequence WHERE name = ?1")                                           \
+    X(MARK, DW_QUEUE, "SELECT seq, (SELECT created_at FROM dw_push WHERE id = coalesce(?1, seq))"                      \
+                      " FROM sqlite_sequence WHERE name = 'dw_push'")                                                  \
+    X(MADE_AFTER, DW_QUEUE, "SELECT min(id) - 1 FROM dw_push WHERE created_at > ?1")                                   \
     X(PUSHES, DW_QUEUE, "SELECT " DW_TEXT_PUSH_COLUMNS " FROM dw_push p WHERE id > ?1 ORDER BY id LIMIT ?2")            \
     X(MAILBOX, DW_QUEUE, DW_TEXT_MAILBOX)                                                                               \
     X(MEMBERS, DW_QUEUE, "SELECT uid FROM dw_member WHERE room = ?1 AND since_id < ?2 UNION"                           \
@@ -72,6 +75,8 @@
     X(STATE_COMMIT, DW_STATE, "COMMIT")                                                                                \
     X(STATE_GET, DW_STATE, "SELECT value FROM meta WHERE key = ?1")                                                    \
     X(STATE_PUT, DW_STATE, "UPDATE meta SET value = ?2 WHERE key = ?1")                                                \
+    X(STATE_RAISE, DW_STATE, "UPDATE meta SET value = ?2 WHERE key = ?1 AND value < ?2")                               \
+    X(CLIENT_SET_BACK, DW_STATE, "UPDATE client SET cursor = min(cursor, ?1), epoch = (epoch + 1) & 0xfffff")          \
     X(CLIENT_GET, DW_STATE, "SELECT " DW_TEXT_CLIENT_COLUMNS " FROM client"                                             \
                             " WHERE client_id = ?1 AND uid = ?2 AND transport = ?3")                                   \
     X(CLIENT_ANY, DW_STATE, "SELECT " DW_TEXT_CLIENT_COLUMNS " FROM client"                                             \

@@ -326,9 +326,10 @@ struct dw_store_figures {
 };
 int dw_store_figures(struct dw_store *store, struct dw_store_figures *figures, struct dw_err *err);
 
-/* Another file may take the queue's place (a restored backup): goes over to it.  `*moves` counts how often
- * this store has done so; ids, cursors and claim slots from before then mean nothing any more.  Costs
- * one stat(2).  Call it before serving a request; dw_store_version and dw_store_client_update do it too. */
+/* Other files may take the place of the queue or the state (a restored backup, a cleared folder), or a backup
+ * that of the queue's content: goes over to them.  `*moves` counts how often this store has done so; ids, cursors
+ * and claim slots from before then mean nothing any more, and dw_store_worker_join has to be called again.
+ * A damaged file of the state is put aside.  Costs four stat(2).  Call it before serving a request; dw_store_version and dw_store_client_update do it too. */
 int dw_store_follow(struct dw_store *store, uint32_t *moves, struct dw_err *err);
 
 /* ---- wake-up (store/wake.h builds on these) ---- */
