@@ -31,6 +31,7 @@ CREATE TABLE client (
 ) WITHOUT ROWID;
 CREATE INDEX client_present ON client (uid, transport) WHERE connected = 1;
 CREATE INDEX client_due     ON client (due_ms)         WHERE connected = 1;
+CREATE INDEX client_worker  ON client (worker)         WHERE worker >= 0;
 CREATE INDEX client_absent  ON client (seen_ms)        WHERE connected = 0;
 
 -- Slots of deleted clients: given out again first, so that the claim words stay dense.

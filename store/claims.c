@@ -231,7 +231,7 @@ int dw_claims_back(struct dw_claims *claims, uint32_t slot, struct dw_err *err)
     if (slot < atomic_load(&claims->backed))
         return DW_OK;
     if (slot >= DW_SLOTS_MAX)
-        return dw_err_set(err, DW_LIMIT, "more than %u clients are remembered: shorten store.retain_ms", DW_SLOTS_MAX);
+        return dw_err_set(err, DW_FULL, "more than %u clients are remembered: shorten store.retain_ms", DW_SLOTS_MAX);
     rc = grow(claims->fd, bytes, err);
     if (rc == DW_OK)
         note_size(claims, bytes);

@@ -44,7 +44,7 @@ struct dw_claims {
 int dw_claims_open(struct dw_claims *claims, const char *path, const char *like, struct dw_err *err);
 void dw_claims_close(struct dw_claims *claims);
 
-/* Makes sure that `slot` has a word; DW_FULL, DW_LIMIT. */
+/* Makes sure that `slot` has a word; DW_FULL: the disk is, or all slots are taken. */
 int dw_claims_back(struct dw_claims *claims, uint32_t slot, struct dw_err *err);
 /* The word; NULL where it has none and none can be made. */
 _Atomic uint64_t *dw_claims_word(struct dw_claims *claims, uint32_t slot);

@@ -80,7 +80,7 @@ static int update(struct dw_memory *w, const struct dw_client_key *key, dw_clien
     } else {
         client.slot = free_slot(w);
         if (client.slot >= DW_MEM_SLOTS)
-            return dw_err_set(err, DW_LIMIT, "too many clients for the memory store");
+            return dw_err_set(err, DW_FULL, "too many clients for the memory store");
         atomic_store(&w->claims[client.slot], 0);
     }
     rc = fn(context, &client, row != NULL, atomic_load(&w->claims[client.slot]));
