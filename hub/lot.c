@@ -37,7 +37,7 @@ struct dw_lot *dw_lot_new(struct dw_hub *hub, struct dw_store *store, const stru
     lot->hub = hub;
     lot->store = store;
     lot->callbacks = *callbacks;
-    lot->route_due_ms = INT64_MAX;
+    lot->route_due_ms = lot->again = INT64_MAX;
     lot->outbox = dw_outbox_new(hub);
     lot->arena = dw_arena_new(0);
     if (lot->outbox != NULL && lot->arena != NULL)
@@ -198,7 +198,8 @@ bool dw_lot_follow(struct dw_lot *lot)
 
 void dw_lot_adopt(struct dw_lot *lot, struct dw_parked *parked)
 {
-    (void)dw_lot_follow(lot);
+    bool ready = dw_lot_follow(lot);
+
     if (parked->kind != DW_PARKED_MUTE && !dw_index_add(&lot->index, parked)) {
         parked->kind = DW_PARKED_MUTE; /* so that it is not taken out of the index */
         add(lot, parked);
@@ -208,6 +209,8 @@ void dw_lot_adopt(struct dw_lot *lot, struct dw_parked *parked)
     add(lot, parked);
     if (atomic_load_explicit(&lot->hub->draining, memory_order_relaxed))
         answer_timeout(lot, parked, true);
+    else if (!ready)
+        dw_lot_wake(lot); /* once the queue can be followed, everyone is let go */
     else if (parked->kind == DW_PARKED_POLL)
         dw_lot_catch_up(lot, parked);
     else if (parked->kind == DW_PARKED_CALLBACK)
