@@ -138,6 +138,7 @@ static int wait_for_answer(struct cgi *cgi, struct dw_parked *parked, struct dw_
     fds[2].fd = dw_wake_fd(wake);
     dw_lot_adopt(lot, parked);
     step_house(cgi);
+    dw_house_leave(cgi->house); /* or nobody would keep house while this one waits */
     while (!cgi->answered) {
         int64_t wait = dw_lot_due(lot) - dw_clock_mono_ms();
 

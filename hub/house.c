@@ -347,6 +347,13 @@ static void tick(struct dw_house *house, int64_t now)
     }
 }
 
+void dw_house_leave(struct dw_house *house)
+{
+    dw_store_housekeeper_leave(house->store);
+    set_keeper(house, false);
+    house->tick_due_ms = 0;
+}
+
 static int64_t next_due(struct dw_house *house)
 {
     int64_t due = house->tick_due_ms < house->presence_due_ms ? house->tick_due_ms : house->presence_due_ms;

@@ -305,6 +305,7 @@ static const struct dw_store_ops ops = {
     .workers = dw_sqlite_workers,
     .holders = dw_sqlite_holders,
     .housekeeper = dw_sqlite_housekeeper,
+    .housekeeper_leave = dw_sqlite_housekeeper_leave,
     .presence_sync = dw_sqlite_presence_sync,
     .release = dw_sqlite_release,
     .gc = dw_sqlite_gc,

@@ -56,7 +56,8 @@ struct dw_sqlite {
     int32_t worker;      /* -1: not joined */
     int32_t last_worker; /* what it was before the state was lost; -1: none */
     bool housekeeper;
-    bool audit; /* presence is to be compared once, a power cut may have split the two files */
+    bool audited; /* set with the next, which is for once */
+    bool audit;   /* presence is to be compared once, a power cut may have split the two files */
 };
 
 static inline struct dw_sqlite *dw_sqlite_of(struct dw_store *store)
@@ -187,6 +188,7 @@ void dw_sqlite_worker_parked(struct dw_store *store, int32_t worker, uint32_t pa
 int dw_sqlite_workers(struct dw_store *store, dw_worker_fn *fn, void *context, struct dw_err *err);
 int dw_sqlite_holders(struct dw_store *store, int32_t except, uint32_t *holders, struct dw_err *err);
 bool dw_sqlite_housekeeper(struct dw_store *store);
+void dw_sqlite_housekeeper_leave(struct dw_store *store);
 /* Gives the clients of workers that are gone their grace period; adds to *buried how many workers these were. */
 int dw_sqlite_bury(struct dw_sqlite *s, int64_t due_ajax_ms, int64_t due_ws_ms, int64_t *buried, struct dw_err *err);
 int dw_sqlite_count(struct dw_store *store, const char *name, int64_t add, struct dw_err *err);

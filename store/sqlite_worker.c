@@ -200,9 +200,21 @@ bool dw_sqlite_housekeeper(struct dw_store *store)
 {
     struct dw_sqlite *s = dw_sqlite_of(store);
 
-    if (!s->housekeeper && dw_locks_try(s->lock_fd, DW_LOCK_HOUSEKEEPER))
-        s->housekeeper = s->audit = true;
+    if (!s->housekeeper && dw_locks_try(s->lock_fd, DW_LOCK_HOUSEKEEPER)) {
+        s->housekeeper = true;
+        s->audit = s->audit || !s->audited;
+        s->audited = true;
+    }
     return s->housekeeper;
+}
+
+void dw_sqlite_housekeeper_leave(struct dw_store *store)
+{
+    struct dw_sqlite *s = dw_sqlite_of(store);
+
+    if (s->housekeeper)
+        dw_locks_drop(s->lock_fd, DW_LOCK_HOUSEKEEPER);
+    s->housekeeper = false;
 }
 
 int dw_sqlite_count(struct dw_store *store, const char *name, int64_t add, struct dw_err *err)

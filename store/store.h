@@ -283,8 +283,9 @@ int dw_store_workers(struct dw_store *store, dw_worker_fn *fn, void *context, st
 /* Number of live workers that hold at least one parked poll, not counting `except`. */
 int dw_store_holders(struct dw_store *store, int32_t except, uint32_t *holders, struct dw_err *err);
 
-/* Tries to become the housekeeper of this queue; false while another process is.  Held until close. */
+/* Tries to become the housekeeper of this queue; false while another process is.  Held until left or closed. */
 bool dw_store_housekeeper(struct dw_store *store);
+void dw_store_housekeeper_leave(struct dw_store *store);
 
 /* What a step has done; added to. */
 struct dw_removed {
