@@ -10,7 +10,7 @@
 
 #define RELEASE_MAX 256                         /* clients in one step */
 #define SESSION_KEEP_MS ((int64_t)24 * 3600000) /* expired sessions stay for a day, to be looked at */
-#define WAL_LIMIT ((int64_t)64 << 20)           /* above it, a checkpoint truncates even when busy */
+#define WAL_LIMIT ((int64_t)16 << 20)           /* above it, a checkpoint truncates even when busy */
 #define TRUNCATE_BUSY_MS 20                     /* it locks writers out while it waits for readers */
 
 /* ---- clients ---- */
