@@ -61,6 +61,7 @@ static int open_parts(struct dw_fcgi *fcgi, struct dw_err *err)
 {
     struct dw_backend *backend = &fcgi->backend;
     struct dw_store_options options;
+    int32_t worker = -1;
     int rc;
 
     raise_limit(fcgi);
@@ -70,9 +71,10 @@ static int open_parts(struct dw_fcgi *fcgi, struct dw_err *err)
     options = dw_hub_store_options(fcgi->conf, true);
     rc = dw_store_open_sqlite(&options, &backend->house_store, err);
     if (rc == DW_OK)
-        rc = dw_store_worker_join(backend->house_store, &backend->hub.worker, err);
+        rc = dw_store_worker_join(backend->house_store, &worker, err);
     if (rc != DW_OK)
         return rc;
+    atomic_store(&backend->hub.worker, worker);
     backend->house = dw_house_new(&backend->hub, backend->house_store);
     if (backend->house == NULL)
         return dw_err_set(err, DW_NOMEM, "out of memory");

@@ -138,6 +138,7 @@ static int wait_for_answer(struct cgi *cgi, struct dw_parked *parked, struct dw_
     fds[2].fd = dw_wake_fd(wake);
     dw_lot_adopt(lot, parked);
     step_house(cgi);
+    dw_house_leave(cgi->house); /* or nobody would keep house while this one waits */
     while (!cgi->answered) {
         int64_t wait = dw_lot_due(lot) - dw_clock_mono_ms();
 
@@ -161,6 +162,7 @@ static int wait_for_answer(struct cgi *cgi, struct dw_parked *parked, struct dw_
 static int open_parts(struct cgi *cgi, struct dw_conf *conf, struct dw_err *err)
 {
     struct dw_store_options options;
+    int32_t worker = -1;
     int rc = dw_hub_init(&cgi->hub, conf, DW_SERVING_CGI, err);
 
     if (rc != DW_OK)
@@ -168,9 +170,10 @@ static int open_parts(struct cgi *cgi, struct dw_conf *conf, struct dw_err *err)
     options = dw_hub_store_options(conf, true);
     rc = dw_store_open_sqlite(&options, &cgi->store, err);
     if (rc == DW_OK)
-        rc = dw_store_worker_join(cgi->store, &cgi->hub.worker, err);
+        rc = dw_store_worker_join(cgi->store, &worker, err);
     if (rc != DW_OK)
         return rc;
+    atomic_store(&cgi->hub.worker, worker);
     cgi->house = dw_house_new(&cgi->hub, cgi->store);
     cgi->server = dw_server_new(&cgi->hub, cgi->store);
     return cgi->house != NULL && cgi->server != NULL ? DW_OK : dw_err_set(err, DW_NOMEM, "out of memory");

@@ -24,6 +24,7 @@ struct dw_link {
     int descriptor;
     int64_t deadline_ms; /* monotonic */
     struct dw_inflow in; /* arriving: what has come so far */
+    bool writes;         /* its request may wait for an app that holds the queue's write lock */
     struct dw_buf out;   /* leaving: what is to be written */
     size_t written;
 };
@@ -62,10 +63,12 @@ struct dw_fcgi {
     /* between loop and readers, under `mutex` */
     pthread_mutex_t mutex;
     pthread_cond_t work;
-    struct dw_links ready;    /* their requests have arrived */
-    struct dw_parked *handed; /* parked by readers, by `later` */
+    struct dw_links ready;        /* their requests have arrived, ... */
+    struct dw_links ready_writes; /* ... or these, of which never all readers serve one */
+    struct dw_parked *handed;     /* parked by readers, by `later` */
     struct dw_link *handed_leaving;
-    unsigned busy; /* readers that are serving */
+    unsigned busy;    /* readers that are serving, ... */
+    unsigned writing; /* ... and those of them that may wait for the write lock */
     bool readers_stop;
     pthread_t *readers;
     size_t reader_count;

@@ -316,13 +316,26 @@ static void set_keeper(struct dw_house *house, bool keeper)
     (void)pthread_mutex_unlock(&house->mutex);
 }
 
+/* The number among the workers is gone where the state was lost. */
+static void follow(struct dw_house *house)
+{
+    struct dw_err err = {0};
+    int32_t worker = -1;
+    uint32_t moves;
+    int rc = dw_store_follow(house->store, &moves, &err);
+
+    if (rc == DW_OK && atomic_load(&house->hub->worker) >= 0)
+        rc = dw_store_worker_join(house->store, &worker, &err);
+    if (rc == DW_OK && worker >= 0)
+        atomic_store(&house->hub->worker, worker);
+    report(house, "following the queue file", &err, rc);
+}
+
 static void tick(struct dw_house *house, int64_t now)
 {
-    uint32_t moves;
-
     if (house->tick_due_ms > now)
         return;
-    report(house, "following the queue file", NULL, dw_store_follow(house->store, &moves, NULL));
+    follow(house);
     set_keeper(house, dw_store_housekeeper(house->store));
     if (house->keeper) {
         release(house);
@@ -334,6 +347,13 @@ static void tick(struct dw_house *house, int64_t now)
         sync_presence(house);
         house->tick_due_ms = slow_due(now, TICK_MS);
     }
+}
+
+void dw_house_leave(struct dw_house *house)
+{
+    dw_store_housekeeper_leave(house->store);
+    set_keeper(house, false);
+    house->tick_due_ms = 0;
 }
 
 static int64_t next_due(struct dw_house *house)

@@ -28,6 +28,7 @@ struct dw_lot {
     struct dw_buf packed;         /* a message to a WebSocket */
     int64_t routed, routed_reply; /* everything up to these ids has been routed */
     uint32_t moves;               /* of the store, when these ids were read */
+    int64_t again;                /* some of what is behind this id has to be routed again; INT64_MAX: nothing */
     int64_t route_due_ms;         /* monotonic; pushes are waiting for the batch to fill until then */
     struct dw_outbox *outbox;     /* the round's pushes, in the order of `targets` */
     struct dw_target *targets;

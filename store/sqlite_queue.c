@@ -169,7 +169,10 @@ static int compare_rows(struct dw_sqlite *s, unsigned data_version, struct dw_er
         rc = dw_sqlite_int(stmt, 0, &rows, err);
     if (rc != DW_OK)
         return rc;
-    if (!s->version_known || rows != s->rows_added)
+    rc = dw_sqlite_look(s, err);
+    if (rc != DW_OK)
+        return rc;
+    if (!s->version_known || rows != s->rows_added || s->suspect)
         s->news++;
     s->version_known = true;
     s->data_version = data_version;
