@@ -36,6 +36,7 @@ struct dw_links {
 struct dw_backend {
     pthread_mutex_t mutex; /* guards opening */
     _Atomic bool open;
+    _Atomic bool looked; /* at where the queue lies, with a request that says what the web server hands out */
     struct dw_hub hub;
     struct dw_buf settings; /* the request parameters that were applied when it was opened */
     struct dw_store *house_store;

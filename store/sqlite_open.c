@@ -160,6 +160,8 @@ static int open_state(struct dw_sqlite *s, struct dw_err *err)
     int rc = dw_file_make_folder(s->state_dir, s->queue_path, err);
 
     if (rc == DW_OK)
+        dw_file_fence(s->state_dir);
+    if (rc == DW_OK)
         rc = dw_file_make(s->state_path, s->state_dir, err);
     if (rc == DW_OK)
         rc = dw_sqlite_connect(s->state_path, s, &s->db[DW_STATE], err);
