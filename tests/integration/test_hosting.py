@@ -152,6 +152,33 @@ def test_cgi_answers_500_and_logs_what_is_wrong_with_the_settings(site, setting,
     assert done.returncode == 1
 
 
+# ---- why somebody is refused ----
+
+def test_each_way_of_being_refused_is_logged_once_and_says_which_it_is(make_world):
+    world = make_world(AUTH_UID="session", AUTH_CSRF="on", AUTH_ALLOWED_ORIGINS=None)
+    responder = world.responder()
+    world.session("s1", "alice", "token")
+    world.session("s2", "bob")
+    good = {"HTTP_COOKIE": "dw_sid=s1", "HTTP_X_CSRF_TOKEN": "token"}
+    ways = [
+        ("no cookie dw_sid", 403, {}),
+        ("names no session", 403, {"HTTP_COOKIE": "dw_sid=other", "HTTP_X_CSRF_TOKEN": "token"}),
+        ("the session has no csrf_token", 403, {"HTTP_COOKIE": "dw_sid=s2", "HTTP_X_CSRF_TOKEN": "token"}),
+        ("the request has no CSRF token", 403, {"HTTP_COOKIE": "dw_sid=s1"}),
+        ("is not that of the session", 403, {"HTTP_COOKIE": "dw_sid=s1", "HTTP_X_CSRF_TOKEN": "tok"}),
+        ("origin is not allowed", 403, dict(good, HTTP_ORIGIN="https://elsewhere.example")),
+    ]
+    for _ in range(3):
+        for _, status, variables in ways:
+            answer = fcgi(responder.address, "GET", handshake("c"), **variables)
+            assert answer.status == status
+            assert answer.text == ("Unauthorized origin" if "HTTP_ORIGIN" in variables else "Bad CSRF token")
+    assert fcgi(responder.address, "GET", handshake("c"), **good).status == 200
+    log = world.tail(responder.log)
+    assert [log.count(sentence) for sentence, _, _ in ways] == [1] * len(ways), log
+    assert "s1" not in log and "token\"" not in log  # no secrets
+
+
 # ---- owner, group, umask ----
 
 def mode(path):
