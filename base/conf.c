@@ -149,7 +149,10 @@ static int on_setting(void *context, const char *section, const char *key, const
 
     if (reading->rc != DW_OK)
         return 1;
-    reading->rc = dw_conf_set(reading->conf, section, key, value, &reading->err);
+    if (section[0] == '\0')
+        reading->rc = dw_err_set(&reading->err, DW_CONF, "\"%s\" stands before the first [section]", key);
+    else
+        reading->rc = dw_conf_set(reading->conf, section, key, value, &reading->err);
     return reading->rc == DW_OK;
 }
 

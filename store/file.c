@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -51,6 +52,35 @@ static int cannot(const char *what, const char *path, struct dw_err *err)
                       : errno == ENOENT ? DW_NOTFOUND
                                         : DW_DENIED,
                       "cannot %s %s: %s", what, path, strerror(errno));
+}
+
+/* The name of the user that runs this, for sentences. */
+static void user_name(char *name, size_t size)
+{
+    char space[1024];
+    struct passwd entry;
+    struct passwd *found = NULL;
+
+    if (getpwuid_r(geteuid(), &entry, space, sizeof space, &found) == 0 && found != NULL)
+        (void)snprintf(name, size, "%s", found->pw_name);
+    else
+        (void)snprintf(name, size, "%lu", (unsigned long)geteuid());
+}
+
+int dw_file_place(const char *path, const char *folder, struct dw_err *err)
+{
+    char user[64];
+    struct stat st;
+
+    if (stat(folder, &st) != 0 && errno == ENOENT) {
+        user_name(user, sizeof user);
+        return dw_err_set(err, DW_NOTFOUND,
+                          "there is no folder %s for the queue file %s: make it, writable for user %s", folder, path,
+                          user);
+    }
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        return dw_err_set(err, DW_CONF, "%s is a folder: name a file in it, such as %s/queue.db", path, path);
+    return DW_OK;
 }
 
 int dw_file_make(const char *path, const char *like, struct dw_err *err)

@@ -12,6 +12,8 @@
 
 #include "base/err.h"
 
+/* Can `path` be a file in `folder`?  DW_NOTFOUND without the folder, DW_CONF where the path is a folder. */
+int dw_file_place(const char *path, const char *folder, struct dw_err *err);
 /* Makes an empty file, that belongs to the owner of `like`; one that is there is left
  * alone.  DW_FULL, DW_NOTFOUND (no such folder), DW_DENIED. */
 int dw_file_make(const char *path, const char *like, struct dw_err *err);

@@ -119,7 +119,9 @@ static int prepare_queue(const char *path, bool create, struct dw_err *err)
         slash[slash == copy ? 1 : 0] = '\0';
         folder = copy;
     }
-    rc = dw_netfs_check(folder, name, sizeof name, err);
+    rc = dw_file_place(path, folder, err);
+    if (rc == DW_OK)
+        rc = dw_netfs_check(folder, name, sizeof name, err);
     if (rc == DW_OK && create)
         rc = dw_file_make(path, folder, err);
     free(copy);

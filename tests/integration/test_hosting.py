@@ -152,6 +152,34 @@ def test_cgi_answers_500_and_logs_what_is_wrong_with_the_settings(site, setting,
     assert done.returncode == 1
 
 
+# ---- sentences that say what to do ----
+
+def test_a_settings_file_that_begins_without_a_section_is_told_so(site):
+    with open(os.path.join(site.root, "dumbwaiter.conf"), "w") as out:
+        out.write("path = /somewhere/q.db\n")
+    assert 'dumbwaiter.conf, line 1: "path" stands before the first [section]' in site.cgi().stderr
+
+
+def test_an_apps_own_table_with_our_name_is_named_and_left_alone(site):
+    db = site.world.db_path
+    site.world.script("CREATE TABLE dw_member (name); INSERT INTO dw_member VALUES ('theirs');")
+    done = site.cgi(DUMBWAITER_DB=db)
+    assert done.stdout.startswith("Status: 500")
+    assert db + " has something of its own with a name of Dumbwaiter's (table dw_member already exists)" in done.stderr
+    assert "store.path" in done.stderr
+    assert site.world.sql("SELECT * FROM dw_member") == [("theirs",)]
+    assert site.world.sql("SELECT count(*) FROM sqlite_master") == [(1,)]
+
+
+def test_a_file_in_the_place_of_the_socket_is_told_apart_from_a_stale_socket(world):
+    path = world.path("r.sock")
+    open(path, "w").close()
+    done = subprocess.run([RESPONDER, "--listen", "unix:" + path], env=world.environment(), stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=10 * SLOW)
+    assert done.returncode == 1 and path + " exists and is no socket" in done.stderr
+    assert os.path.isfile(path)
+
+
 # ---- why somebody is refused ----
 
 def test_each_way_of_being_refused_is_logged_once_and_says_which_it_is(make_world):
