@@ -1,6 +1,7 @@
 """What a site that is not set up yet, or not rightly, does: nothing may be handed out or made unreadable, and
 somebody is told what to do."""
 
+import json
 import os
 import shutil
 import stat
@@ -8,8 +9,8 @@ import subprocess
 
 import pytest
 
-from clients import Http, fcgi, handshake
-from harness import RESPONDER, SLOW, free_port
+from clients import Http, fcgi, handshake, poll
+from harness import RESPONDER, SLOW, free_port, wait_until
 from test_cgi import APACHE
 
 NOT_SET_UP = "Dumbwaiter is not set up right; its log says why"
@@ -205,6 +206,29 @@ def test_each_way_of_being_refused_is_logged_once_and_says_which_it_is(make_worl
     log = world.tail(responder.log)
     assert [log.count(sentence) for sentence, _, _ in ways] == [1] * len(ways), log
     assert "s1" not in log and "token\"" not in log  # no secrets
+
+
+# ---- a tab is closed ----
+
+def held(world):
+    return sum(worker["parked"] for worker in json.loads(world.cli("status", "--json").stdout)["workers"])
+
+
+def test_a_closed_tab_is_no_death_of_a_responder_in_lighttpds_log(world):
+    world.init()
+    web = world.lighttpd(spawn=1)
+    connection = Http(web.port)
+    assert connection.get("/chsk?" + handshake("alice")).status == 200
+    for _ in range(3):
+        connection = Http(web.port)
+        connection.send("GET", "/chsk?" + poll("alice"))
+        wait_until(lambda: held(world) == 1, 5 * SLOW, "it is held")
+        connection.close()
+        wait_until(lambda: held(world) == 0, 5 * SLOW, "the responder has noticed")
+    # What came over the same connection has been logged by the time that this is answered.
+    connection = Http(web.port)
+    assert connection.get("/chsk?" + handshake("alice")).status == 200
+    assert "unexpected end-of-file" not in world.tail(world.path("lighttpd-error.log"))
 
 
 # ---- owner, group, umask ----
