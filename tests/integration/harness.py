@@ -20,7 +20,7 @@ SOURCE = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.path.abspath(os.environ.get("DW_BUILD", SOURCE))
 RESPONDER = os.path.join(BUILD, "fcgi", "dumbwaiter.fcgi")
 CLI = os.path.join(BUILD, "cli", "dumbwaiter")
-SHARED = os.path.abspath(os.environ.get("DW_SHARED", os.path.join(SOURCE, "..", "shared")))
+SHARED = os.path.abspath(os.environ.get("DW_SHARED") or os.path.join(SOURCE, "..", "shared"))
 
 
 def is_sanitized():
