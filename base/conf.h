@@ -25,7 +25,7 @@
     X(STR, chsk_packer, "chsk", "packer", "edn", 0, 0)                                                                 \
     X(INT, chsk_generation, "chsk", "generation", 3, 1, 3)                                                             \
     X(WORD, chsk_json_keys, "chsk", "json_keys", "keyword|string", 0, 0)                                               \
-    X(WORD, chsk_inbox_format, "chsk", "inbox_format", "json|edn", 0, 0)                                               \
+    X(WORD, chsk_inbox_format, "chsk", "inbox_format", "json|edn|transit", 0, 0)                                       \
     X(INT, chsk_lp_timeout_ms, "chsk", "lp_timeout_ms", 20000, 100, 3600000)                                           \
     X(INT, chsk_close_grace_ws_ms, "chsk", "close_grace_ws_ms", 2500, 0, 600000)                                       \
     X(INT, chsk_close_grace_ajax_ms, "chsk", "close_grace_ajax_ms", 5000, 0, 600000)                                   \

@@ -51,7 +51,7 @@ static void park(struct fanout *f, size_t from, size_t to)
             dw_bench_send(&f->pool, parked++, DW_BENCH_POLL);
         dw_bench_host_parked(&f->host, parked);
     }
-    dw_bench_wait(&f->pool, 0, on_answer, f);
+    (void)dw_bench_wait(&f->pool, 0, on_answer, f);
     errno = 0;
     if (f->answered != 0)
         dw_bench_die("a poll was answered that has had its event already");
@@ -60,11 +60,10 @@ static void park(struct fanout *f, size_t from, size_t to)
 static void collect(struct fanout *f, size_t wanted)
 {
     while (f->answered < wanted) {
-        size_t before = f->answered;
+        bool waited = dw_bench_wait(&f->pool, 10000, on_answer, f);
 
-        dw_bench_wait(&f->pool, 10000, on_answer, f);
         errno = 0;
-        if (f->answered == before)
+        if (!waited)
             dw_bench_die("%zu of %zu answers after 10 s of silence", f->answered, wanted);
     }
     f->answered = 0;

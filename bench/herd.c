@@ -62,12 +62,11 @@ static void push(struct herd *herd, bool with_cpu)
     herd->answered = 0;
     dw_bench_app_order(&herd->app, "*", NULL);
     while (herd->answered < herd->size) {
-        size_t before = herd->answered;
+        bool waited = dw_bench_wait(&herd->pool, 10000, on_answer, herd);
 
-        dw_bench_wait(&herd->pool, 10000, on_answer, herd);
         errno = 0;
-        if (herd->answered == before)
-            dw_bench_die("%zu of %zu answers after 10 s of silence", before, herd->size);
+        if (!waited)
+            dw_bench_die("%zu of %zu answers after 10 s of silence", herd->answered, herd->size);
     }
     commit = dw_bench_app_result(&herd->app);
     dw_bench_spread_add(&herd->insert, commit.done_ns - commit.begin_ns);

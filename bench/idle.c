@@ -55,7 +55,7 @@ int main(int argc, char **argv)
     dw_bench_sleep_us((int64_t)seconds * 1000000);
     rate = (double)(dw_bench_switches_of(responder.pid) - switches) / seconds;
     cpu = dw_bench_cpu_of(responder.pid) - cpu;
-    dw_bench_wait(&pool, 0, on_answer, NULL);
+    (void)dw_bench_wait(&pool, 0, on_answer, NULL);
     (void)snprintf(what, sizeof what, "idle: %d parked polls, %d s", polls, seconds);
     dw_bench_row(what, dw_bench_aim("<= 1 a second", rate <= 1), "%.2f context switches/s, %.0f us CPU/s", rate,
                  (double)cpu / 1e3 / seconds);

@@ -4,6 +4,7 @@
 #include "bench/lib_client.h"
 #include "bench/limits.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -37,10 +38,10 @@ static void push_and_wait(struct dw_bench_host *host, struct dw_bench_app *app, 
     dw_bench_sleep_us(2000); /* the responder sleeps again */
     dw_bench_app_order(app, NULL, uid);
     while (seen.answers == 0) {
-        size_t busy = pool->busy;
+        bool waited = dw_bench_wait(pool, 5000, on_answer, &seen);
 
-        dw_bench_wait(pool, 5000, on_answer, &seen);
-        if (seen.answers == 0 && busy == 0)
+        errno = 0;
+        if (!waited || (seen.answers == 0 && pool->busy == 0))
             dw_bench_die("the push was lost");
     }
     commit = dw_bench_app_result(app);

@@ -309,7 +309,7 @@ static void receive(struct dw_bench_pool *pool, size_t index, dw_bench_answer_fn
     finish(pool, index, at_ns, fn, context);
 }
 
-void dw_bench_wait(struct dw_bench_pool *pool, int timeout_ms, dw_bench_answer_fn *fn, void *context)
+bool dw_bench_wait(struct dw_bench_pool *pool, int timeout_ms, dw_bench_answer_fn *fn, void *context)
 {
     struct epoll_event events[EVENTS];
     int count = epoll_wait(pool->epoll_fd, events, EVENTS, timeout_ms);
@@ -318,6 +318,7 @@ void dw_bench_wait(struct dw_bench_pool *pool, int timeout_ms, dw_bench_answer_f
         dw_bench_die("waiting failed");
     for (int i = 0; i < count; i++)
         receive(pool, (size_t)events[i].data.u64, fn, context);
+    return count != 0; /* -1: a signal, which is no silence */
 }
 
 struct all {
@@ -345,11 +346,10 @@ void dw_bench_all(struct dw_bench_pool *pool, size_t from, size_t to, size_t mos
     while (all.next < to && all.next - from < most)
         dw_bench_send(pool, all.next++, request);
     while (pool->busy > 0) {
-        size_t before = all.answered;
+        bool waited = dw_bench_wait(pool, 30000, on_all, &all);
 
-        dw_bench_wait(pool, 30000, on_all, &all);
         errno = 0;
-        if (all.answered == before)
+        if (!waited)
             dw_bench_die("no answer within 30 s");
     }
 }

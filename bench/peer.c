@@ -203,12 +203,11 @@ int64_t dw_bench_peer_round(struct dw_bench_peer *peer, struct dw_bench_pool *po
     if (write(peer->trigger[1], "!", 1) != 1)
         dw_bench_die("the peer has gone");
     while (round.answered < pool->count) {
-        size_t before = round.answered;
+        bool waited = dw_bench_wait(pool, 10000, on_answer, &round);
 
-        dw_bench_wait(pool, 10000, on_answer, &round);
         errno = 0;
-        if (round.answered == before)
-            dw_bench_die("the peer gave %zu of %zu answers", before, pool->count);
+        if (!waited)
+            dw_bench_die("the peer gave %zu of %zu answers", round.answered, pool->count);
     }
     if (read(peer->trigger[0], &byte, 1) != 1)
         dw_bench_die("the peer has gone");

@@ -54,8 +54,13 @@ static double repeat(struct dw_bench_pool *pool, pid_t pid, enum dw_bench_reques
 
     for (size_t i = 0; i < AT_ONCE; i++)
         dw_bench_send(pool, i, request);
-    while (pool->busy > 0)
-        dw_bench_wait(pool, 30000, on_answer, &load);
+    while (pool->busy > 0) {
+        bool waited = dw_bench_wait(pool, 30000, on_answer, &load);
+
+        errno = 0;
+        if (!waited)
+            dw_bench_die("no answer within 30 s");
+    }
     return report(what, &load, dw_bench_ns() - begin, dw_bench_cpu_of(pid) - cpu);
 }
 
@@ -83,11 +88,10 @@ static void poll_rounds(struct dw_bench_pool *pool, pid_t pid, struct dw_bench_a
         dw_bench_app_order(app, "*", NULL);
         rounds++;
         while (load.answered < rounds * CLIENTS) {
-            size_t before = load.answered;
+            bool waited = dw_bench_wait(pool, 10000, on_event, &load);
 
-            dw_bench_wait(pool, 10000, on_event, &load);
             errno = 0;
-            if (load.answered == before)
+            if (!waited)
                 dw_bench_die("no answer within 10 s");
         }
         (void)dw_bench_app_result(app);

@@ -81,15 +81,15 @@ void *dw_arena_grow(struct dw_arena *arena, size_t size)
     }
     if (want > CHUNK_MOST)
         want = CHUNK_MOST;
-    if (want < size)
-        want = size;
+    if (want < size + DW_ARENA_GAP)
+        want = size + DW_ARENA_GAP;
     chunk = malloc(sizeof *chunk + want);
     if (chunk == NULL)
         return NULL;
     chunk->older = arena->chunk;
     chunk->size = want;
     arena->chunk = chunk;
-    arena->next = (char *)(chunk + 1) + size;
+    arena->next = (char *)(chunk + 1) + size + DW_ARENA_GAP;
     arena->end = (char *)(chunk + 1) + want;
     arena->used += size;
     DW_ARENA_CLOSE(chunk + 1, want);

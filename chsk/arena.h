@@ -46,13 +46,13 @@ static inline void *dw_arena_take(struct dw_arena *arena, size_t size)
 
     if (size > SIZE_MAX / 2)
         return NULL;
-    rounded = ((size + 7) & ~(size_t)7) + DW_ARENA_GAP;
-    if (rounded > (size_t)(arena->end - memory) || rounded > arena->max_bytes - arena->used) {
+    rounded = (size + 7) & ~(size_t)7;
+    if (rounded + DW_ARENA_GAP > (size_t)(arena->end - memory) || rounded > arena->max_bytes - arena->used) {
         memory = dw_arena_grow(arena, rounded);
         if (memory == NULL)
             return NULL;
     } else {
-        arena->next += rounded;
+        arena->next += rounded + DW_ARENA_GAP;
         arena->used += rounded;
     }
     DW_ARENA_OPEN(memory, size);

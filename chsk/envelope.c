@@ -31,6 +31,13 @@ static int split(const struct dw_value *message, struct dw_envelope *out, struct
     return DW_OK;
 }
 
+/* Clojure's edn reader stops behind the first form.  Sente's MessagePack client sends its whole buffer of
+ * 1024 bytes and more, of which the message is only the beginning. */
+static bool ignores_rest(const struct dw_packer *packer)
+{
+    return packer == &dw_packer_edn || packer->binary;
+}
+
 int dw_envelope_read(const struct dw_packer *packer, const char *bytes, size_t len, const struct dw_limits *limits,
                      struct dw_arena *arena, struct dw_envelope *out, struct dw_err *err)
 {
@@ -45,7 +52,7 @@ int dw_envelope_read(const struct dw_packer *packer, const char *bytes, size_t l
         out->generation = 1;
         skip = 1;
     }
-    rc = packer->read(bytes + skip, len - skip, limits, arena, &message, packer == &dw_packer_edn ? &rest : NULL, err);
+    rc = packer->read(bytes + skip, len - skip, limits, arena, &message, ignores_rest(packer) ? &rest : NULL, err);
     if (rc != DW_OK)
         return rc;
     if (skip != 0 && bytes[0] == '-') {
@@ -120,9 +127,10 @@ const struct dw_value *dw_chsk_dummy(struct dw_arena *arena)
 /* JSON has no keywords: there the event id is a string. */
 static bool is_event_id(const struct dw_packer *packer, const struct dw_value *id)
 {
+    const struct dw_packer *format = packer->inner != NULL ? packer->inner : packer;
     const char *slash;
 
-    if (id->type != DW_T_KEYWORD && !(packer == &dw_packer_json && id->type == DW_T_STRING))
+    if (id->type != DW_T_KEYWORD && !(format == &dw_packer_json && id->type == DW_T_STRING))
         return false;
     slash = memchr(id->u.text.bytes, '/', id->u.text.len);
     return slash != NULL && slash > id->u.text.bytes && slash + 1 < id->u.text.bytes + id->u.text.len;

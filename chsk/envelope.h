@@ -18,7 +18,8 @@ struct dw_envelope {
 };
 
 /* Reads a payload.  An empty payload is nil (Sente reads an absent ppstr so).  Bytes behind the first
- * value are ignored for edn, as Clojure's reader does.  DW_INVALID, DW_LIMIT, DW_NOMEM. */
+ * value are ignored for edn, as Clojure's reader does, and for binary packers, whose clients send their
+ * whole buffer.  DW_INVALID, DW_LIMIT, DW_NOMEM. */
 int dw_envelope_read(const struct dw_packer *packer, const char *bytes, size_t len, const struct dw_limits *limits,
                      struct dw_arena *arena, struct dw_envelope *out, struct dw_err *err);
 

@@ -49,7 +49,7 @@ struct dw_input {
             int64_t udt;          /* 0: none */
             uint32_t claim_epoch; /* the answer under way: which GET it belongs to, ... */
             int64_t claim_upto;   /* ... and the push id that it ends at; -1: none */
-            bool claim_sent;      /* ... and whether all of it has been handed to the web server */
+            bool claim_sent;      /* ... and whether all of it has been, or surely will be, handed over */
             bool lost_poll;       /* a poll came after that answer, but died with its worker: ... */
             int64_t lost_udt;     /* ... its client clock */
             int64_t end;          /* newest push id */

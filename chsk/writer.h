@@ -63,7 +63,7 @@ static inline void dw_put(struct dw_buf *out, const char *bytes, size_t len)
 /* The same for text of any length that is short as a rule. */
 static inline void dw_put_run(struct dw_buf *out, const char *bytes, size_t len)
 {
-    if (out->cap - out->len <= len) {
+    if (out->data == NULL || out->cap - out->len <= len) {
         dw_buf_add(out, bytes, len);
         return;
     }

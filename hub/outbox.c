@@ -1,9 +1,10 @@
 /* Packs pushes for clients; see outbox.h.
  *
  * A joinable packer's message is put together from events that were packed one by one, so that clients
- * with different mail share the work.  The others' formats refer back within a message (transit's and
- * msgpack's caches) or wrap it whole (gzip): there the whole message is packed and remembered, which
- * serves the common case that many clients get the same events. */
+ * with different mail share the work.  gzip wraps a message whole: there the whole message is packed and
+ * remembered, which serves the common case that many clients get the same events.  So it is with small
+ * messages of the formats that refer back within a message (transit's and msgpack's caches): they come out
+ * shorter, and as Sente writes them, and packing one again costs little. */
 #include "hub/outbox.h"
 
 #include "base/log.h"
@@ -14,6 +15,8 @@
 
 /* Joinable packers that are served at once; a further one is packed as a whole. */
 #define PACKERS 8
+/* Data in one message up to which it is packed whole where that makes it shorter. */
+#define SMALL_BYTES 4096
 
 struct entry {
     int64_t id;
@@ -276,10 +279,23 @@ static bool is_remembered(const struct dw_outbox *outbox, const struct dw_packer
            outbox->index_count == count && memcmp(outbox->indexes, indexes, count * sizeof *indexes) == 0;
 }
 
+static bool is_better_whole(const struct dw_outbox *outbox, const struct dw_packer *packer, const uint32_t *indexes,
+                            size_t count)
+{
+    size_t bytes = 0;
+
+    if (packer->write == packer->write_part) /* it never refers back */
+        return false;
+    for (size_t i = 0; i < count && bytes <= SMALL_BYTES; i++)
+        bytes += outbox->entries[indexes[i]].data_len;
+    return bytes <= SMALL_BYTES;
+}
+
 static int pack_message(struct dw_outbox *outbox, const struct dw_packer *packer, int generation,
                         const uint32_t *indexes, size_t count, struct dw_err *err)
 {
-    int slot = packer->joinable ? packer_slot(outbox, packer) : -1, rc;
+    bool join = packer->joinable && !is_better_whole(outbox, packer, indexes, count);
+    int slot = join ? packer_slot(outbox, packer) : -1, rc;
     struct dw_part *events = reallocarray(NULL, count + 1, sizeof *events);
 
     if (events == NULL)

@@ -50,6 +50,12 @@ static void keep_state(struct dw_client *client, const struct dw_chsk *state)
     client->generation = state->generation;
 }
 
+/* Who has the client's newest request in its hands. */
+static int32_t worker_of(const struct dw_hub *hub, enum dw_effect_kind kind)
+{
+    return kind == DW_FX_HOLD || kind == DW_FX_EVENTS ? hub->worker : -1;
+}
+
 static int take_push(void *context, const struct dw_push *push)
 {
     return dw_outbox_add(context, push);
@@ -82,6 +88,34 @@ static int read_mail(struct get *get, int64_t cursor)
     return DW_OK;
 }
 
+struct liveness {
+    int32_t worker;
+    bool alive;
+};
+
+static int on_worker(void *context, const struct dw_worker *worker)
+{
+    struct liveness *asked = context;
+
+    if (worker->worker == asked->worker)
+        asked->alive = worker->alive;
+    return DW_OK;
+}
+
+/* Has the whole answer under way left, or will it surely?  Its mark comes behind its last byte, and a quick
+ * client's next poll may be here before; but nobody sends a poll again whose worker lives. */
+static int has_left(struct get *get, const struct dw_client *client, uint64_t claim)
+{
+    struct dw_serving_call *call = get->call;
+    struct liveness asked = {client->worker, false};
+    int rc = DW_OK;
+
+    if (!dw_claim_is_sent(claim) && client->udt == get->input.u.get.udt && client->worker >= 0)
+        rc = dw_store_workers(call->server->store, on_worker, &asked, &call->err);
+    get->input.u.get.claim_sent = dw_claim_is_sent(claim) || asked.alive;
+    return rc;
+}
+
 static int on_client(void *context, struct dw_client *client, bool found, uint64_t claim)
 {
     struct get *get = context;
@@ -99,7 +133,9 @@ static int on_client(void *context, struct dw_client *client, bool found, uint64
     get->was_known = found;
     get->input.u.get.claim_epoch = dw_claim_epoch(claim);
     get->input.u.get.claim_upto = dw_claim_upto(claim);
-    get->input.u.get.claim_sent = dw_claim_is_sent(claim);
+    rc = has_left(get, client, claim);
+    if (rc != DW_OK)
+        return rc;
     get->input.u.get.lost_poll =
         get->arrival.handshake &&
         dw_store_arrival_find(call->server->store, get->arrival.key, client->epoch, &get->input.u.get.lost_udt);
@@ -114,7 +150,7 @@ static int on_client(void *context, struct dw_client *client, bool found, uint64
         get->effect = dw_chsk_step(&state, &read, &get->input);
     }
     keep_state(client, &state);
-    client->worker = get->effect.kind == DW_FX_HOLD ? call->server->hub->worker : -1;
+    client->worker = worker_of(call->server->hub, get->effect.kind);
     (void)strncpy(client->packer, get->packer->name, sizeof client->packer - 1);
     get->client = *client;
     return DW_OK;
@@ -216,7 +252,7 @@ static int on_no_mail(void *context, struct dw_client *client, bool found, uint6
     get->input.u.mail.events = 0;
     get->effect = dw_chsk_step(&state, &pending, &get->input);
     keep_state(client, &state);
-    client->worker = get->effect.kind == DW_FX_HOLD ? get->call->server->hub->worker : -1;
+    client->worker = worker_of(get->call->server->hub, get->effect.kind);
     get->client = *client;
     return DW_OK;
 }

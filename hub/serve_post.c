@@ -152,8 +152,8 @@ static void refuse_package(struct post *post, int rc)
     int64_t id;
 
     dw_counter_add(&server->hub->counters.bad_packages, 1);
-    /* The app sees the text as it came, and the bytes in any case; what is over a limit is not stored. */
-    if (dw_utf8_valid(post->payload, post->payload_len) == post->payload_len)
+    /* The app sees text as it came, and the bytes in any case; what is over a limit is not stored. */
+    if (!post->packer->binary && dw_utf8_valid(post->payload, post->payload_len) == post->payload_len)
         text = dw_text(server->arena, DW_T_STRING, post->payload, post->payload_len);
     if (rc == DW_INVALID && call->client_id != NULL)
         (void)store_event(post, "chsk/bad-package", text, false, &id);

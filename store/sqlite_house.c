@@ -11,7 +11,8 @@
 #define RELEASE_MAX 256                         /* clients in one step */
 #define SESSION_KEEP_MS ((int64_t)24 * 3600000) /* expired sessions stay for a day, to be looked at */
 #define WAL_LIMIT ((int64_t)64 << 20)           /* above it, a checkpoint truncates even when busy */
-#define TRUNCATE_BUSY_MS 20                     /* it locks writers out while it waits for readers */
+#define TRUNCATE_BUSY_MS 20
+#define TRUNCATE_QUICK_MS 1
 
 /* ---- clients ---- */
 
@@ -320,21 +321,36 @@ int64_t dw_sqlite_file_size(const char *path, const char *suffix)
     return (int64_t)status.st_size;
 }
 
+/* Truncating copies nothing any more behind a complete passive checkpoint, but it locks writers out while it
+ * waits for readers. */
+static int truncate_wal(struct dw_sqlite *s, enum dw_db db, int patience_ms)
+{
+    int busy_ms = s->busy_ms;
+    int rc;
+
+    if (s->busy_ms > patience_ms)
+        s->busy_ms = patience_ms;
+    rc = sqlite3_wal_checkpoint_v2(s->db[db], "main", SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    s->busy_ms = busy_ms;
+    return rc;
+}
+
+/* Whoever writes first behind a complete checkpoint begins the WAL anew and waits for the disk, whatever
+ * `synchronous` says.  So a small WAL is left alone, and one that has been copied is emptied, which makes it
+ * a small one again: one commit in many pays. */
 static int checkpoint_one(struct dw_sqlite *s, enum dw_db db, const char *path, const struct dw_housework *work,
                           struct dw_err *err)
 {
     int64_t wal = dw_sqlite_file_size(path, "-wal");
-    bool truncate = work->idle || wal > WAL_LIMIT;
-    int busy_ms = s->busy_ms;
+    bool urgent = work->idle || wal > WAL_LIMIT;
+    int frames = 0, copied = 0;
     int rc;
 
     if (wal == 0 || wal < work->wal_least || s->db[db] == NULL)
         return DW_OK;
-    if (truncate && s->busy_ms > TRUNCATE_BUSY_MS)
-        s->busy_ms = TRUNCATE_BUSY_MS;
-    rc = sqlite3_wal_checkpoint_v2(s->db[db], "main", truncate ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE,
-                                   NULL, NULL);
-    s->busy_ms = busy_ms;
+    rc = sqlite3_wal_checkpoint_v2(s->db[db], "main", SQLITE_CHECKPOINT_PASSIVE, &frames, &copied);
+    if (rc == SQLITE_OK && (urgent || frames == copied))
+        rc = truncate_wal(s, db, urgent ? TRUNCATE_BUSY_MS : TRUNCATE_QUICK_MS);
     if (rc == SQLITE_OK || dw_sqlite_code(rc) == DW_BUSY)
         return DW_OK; /* readers or writers were quicker: the next step goes on */
     return dw_sqlite_fail(s->db[db], rc, err);

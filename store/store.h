@@ -200,7 +200,7 @@ struct dw_client {
     int64_t due_ms;     /* when it counts as gone if nothing is heard from it, while connected */
     uint8_t generation; /* envelope generation 1..3, 0 = not known yet */
     bool connected;     /* counts for presence */
-    int32_t worker;     /* slot of the worker that holds its poll or socket, -1 = none */
+    int32_t worker;     /* slot of the worker that has its newest request or socket, -1 = none */
     char packer[24];    /* "" = the default */
 };
 
@@ -297,7 +297,7 @@ struct dw_housework {
     int64_t now_ms;
     int64_t grace_ajax_ms, grace_ws_ms;
     size_t chunk;               /* rows a step may delete */
-    bool idle;                  /* nothing happened lately: a truncating checkpoint is fine */
+    bool idle;                  /* nothing happened lately: a checkpoint may wait for readers */
     int64_t wal_least;          /* bytes: a smaller WAL is left for later, it costs nobody anything */
     struct dw_removed *removed; /* release and gc count here; NULL: nobody asks */
 };

@@ -14,6 +14,10 @@ dw_packages_browser=(chromium chromium-driver python3-selenium)
 # make lint
 dw_packages_lint=(clang-tidy clang-format cppcheck)
 
+# the fuzzers (fuzz/run); what bench/packers compares with
+dw_packages_fuzz=(clang libclang-rt-14-dev)
+dw_packages_bench=(libjansson-dev libmsgpack-dev)
+
 # dw_packages_install LOG PACKAGE...: asks for nothing when all are there.
 dw_packages_install() {
     local log=$1 package missing=() sudo=

@@ -568,10 +568,12 @@ def test_status_shows_clients_workers_and_polls(queue):
     assert held.receive(PROMPT).status == 200
     held.close()
     os.kill(responder.pid, signal.SIGSTOP)  # nobody buries the dead meanwhile
-    doomed.kill()
-    status = json.loads(queue.cli("status", "--json").stdout)
-    text = queue.cli("status").stdout
-    os.kill(responder.pid, signal.SIGCONT)
+    try:
+        doomed.kill()
+        status = json.loads(queue.cli("status", "--json").stdout)
+        text = queue.cli("status").stdout
+    finally:
+        os.kill(responder.pid, signal.SIGCONT)
     assert status["clients"] == {"remembered": 1, "connected": 1, "ajax": 1, "ws": 0, "users_online": 1}
     assert status["queue"]["end"] == 1 and status["queue"]["pushes"] == 1 and status["queue"]["schema"] == 1
     assert status["queue"]["inbox_end"] >= 1 and status["queue"]["bytes"] > 0 and status["state"]["schema"] == 1
@@ -623,6 +625,13 @@ def test_gc_releases_the_clients_of_a_worker_that_was_killed(queue):
     assert "1 client from the connected ones\n" in said
     assert json.loads(queue.cli("online", "--json").stdout) == []
     assert queue.sql("SELECT uid FROM dw_inbox WHERE event = 'chsk/uidport-close'") == [("alice",)]
+
+
+def test_gc_shows_users_out_whom_a_power_cut_left_online(queue):
+    queue.sql("INSERT INTO dw_online VALUES ('ghost', 0, 1, 1795508498123)")  # and no client of that name
+    assert queue.cli("gc").returncode == OK
+    assert json.loads(queue.cli("online", "--json").stdout) == []
+    assert queue.sql("SELECT uid FROM dw_inbox WHERE event = 'chsk/uidport-close'") == [("ghost",)]
 
 
 def test_gc_tells_of_a_reader_that_keeps_the_log_from_shrinking(queue):

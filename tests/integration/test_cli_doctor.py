@@ -118,9 +118,12 @@ def test_responders_are_counted_and_the_dead_are_told(site):
         fcgi(responder.address, "GET", handshake("c1"))
     site.doctor().expect_no_fail().expect("ok", "workers", "2 processes serve this queue")
     os.kill(first.pid, signal.SIGSTOP)
-    second.kill()
-    found = site.doctor().expect("warn", "workers", "1 process died without a farewell")
-    os.kill(first.pid, signal.SIGCONT)
+    try:
+        second.kill()
+        found = site.doctor()
+    finally:
+        os.kill(first.pid, signal.SIGCONT)
+    found.expect("warn", "workers", "1 process died without a farewell")
     found.expect("ok", "workers", "1 process serves this queue")
 
 

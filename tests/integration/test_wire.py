@@ -60,6 +60,9 @@ WITH_UID = {"AUTH_REQUIRE_UID": "on"}
 SETTINGS = {
     "edn/ajax-push-between-polls": {"CHSK_LP_TIMEOUT_MS": 2000},
     "edn/bad-events": {"CHSK_LP_TIMEOUT_MS": 2000},
+    "transit/bad-events": {"CHSK_LP_TIMEOUT_MS": 2000},
+    "msgpack/bad-events": {"CHSK_LP_TIMEOUT_MS": 2000},
+    "gzip/bad-events": {"CHSK_LP_TIMEOUT_MS": 2000},
     "edn/missing-client-id": {"CHSK_LP_TIMEOUT_MS": 2000},
     "edn/csrf": CSRF,
     "edn/origin": ORIGIN,
@@ -70,10 +73,13 @@ SETTINGS = {
     "v1.20.0/real-client-ajax-csrf": CSRF,
     "v1.20.0/edn-session": {"CHSK_LP_TIMEOUT_MS": 2000, "CHSK_GENERATION": 2},
     "v1.20.0/edn-session-legacy-write": {"CHSK_LP_TIMEOUT_MS": 2000, "CHSK_GENERATION": 1},
+    "v1.20.0/transit-session": {"CHSK_LP_TIMEOUT_MS": 2000, "CHSK_GENERATION": 2},
+    "v1.20.0/transit-session-legacy-write": {"CHSK_LP_TIMEOUT_MS": 2000, "CHSK_GENERATION": 1},
 }
 # Connections to another server of the scenario.
 SERVERS = {
     ("edn/csrf", "d2"): {"AUTH_CSRF": "off"},
+    ("edn/handshake-variants", "c5"): {"CHSK_PACKER": "transit-verbose"},
     ("edn/origin", "x"): {"AUTH_ALLOWED_ORIGINS": "*"},
     ("edn/missing-client-id", "c3"): CSRF,
     ("v1.20.0/handshake-variants", "c5"): CSRF,
@@ -101,11 +107,8 @@ SESSIONS = {
 # ---- what is not replayed ----
 
 NOT_REPLAYED = {
-    ("edn/handshake-variants", "c5"): "transit packer: not part of this build",
     ("edn/unauthorized", "c4"): "a reject function of the application in Clojure: there is no such hook",
 }
-OTHER_PACKERS = re.compile(r"/(real-client-)?transit-")
-
 # What happened on the server without a server-call step of its own: (scenario, step before which it did): text.
 CALLS = {
     ("edn/ajax-push-between-polls", 7): "send-fn [:test/pushed 1]",
@@ -130,6 +133,9 @@ DEVIATIONS = {
     ("edn/ajax-push-between-polls", 13): (NOT_LOST, (200, "[:chsk/timeout nil]")),
     ("edn/ajax-push-lost-after-retries", 5): (NOT_LOST, (200, "[[[:test/pushed :x]] nil]")),
     ("edn/bad-events", 20): (UNREADABLE, (400, ANY)),
+    ("transit/bad-events", 20): (UNREADABLE, (400, ANY)),
+    ("msgpack/bad-events", 20): (UNREADABLE, (400, ANY)),
+    ("gzip/bad-events", 20): (UNREADABLE, (400, ANY)),
     ("edn/bad-payloads", 8): (UNREADABLE, (400, ANY)),
     ("edn/bad-payloads", 11): (UNKNOWN_TAG, (200, "[#foo/bar 1 nil]")),
     ("edn/missing-client-id", 2): (NO_ID, NO_ID_ANSWER),
@@ -138,33 +144,53 @@ DEVIATIONS = {
     ("edn/real-client-ajax", 28): (CLOSED, CLOSED_ANSWER),
     ("edn/real-client-ajax-csrf", 29): (CLOSED, CLOSED_ANSWER),
     ("edn/server-chsk-close", 9): (CLOSED, CLOSED_ANSWER),
+    ("transit/server-chsk-close", 9): (CLOSED, CLOSED_ANSWER),
+    ("msgpack/server-chsk-close", 9): (CLOSED, CLOSED_ANSWER),
+    ("gzip/server-chsk-close", 9): (CLOSED, CLOSED_ANSWER),
+    ("transit/real-client-ajax", 29): (CLOSED, CLOSED_ANSWER),
+    ("msgpack/real-client-ajax", 28): (CLOSED, CLOSED_ANSWER),
+    ("gzip/real-client-ajax", 28): (CLOSED, CLOSED_ANSWER),
     ("v1.20.0/edn-session", 14): (PER_CLIENT, (200, "[:chsk/dummy-cb-200 nil]")),
     ("v1.20.0/edn-session", 16): (PER_CLIENT, (200, "[1 nil]")),
     ("v1.20.0/edn-session", 19): (PER_CLIENT, (200, "+[:chsk/dummy-cb-200]")),
     ("v1.20.0/edn-session", 21): (PER_CLIENT, (200, "+[1]")),
     ("v1.20.0/edn-session", 24): ("400 for what can't be unpacked, as 1.22 refuses it, and not 1.20's dummy", (400, ANY)),
+    ("v1.20.0/transit-session", 14): (PER_CLIENT, (200, '["~:chsk/dummy-cb-200",null]')),
+    ("v1.20.0/transit-session", 16): (PER_CLIENT, (200, "[1,null]")),
+    ("v1.20.0/transit-session", 19): (PER_CLIENT, (200, '+["~:chsk/dummy-cb-200"]')),
+    ("v1.20.0/transit-session", 21): (PER_CLIENT, (200, "+[1]")),
+    ("v1.20.0/transit-session", 24): ("400 for what can't be unpacked, as 1.22 refuses it, and not 1.20's dummy",
+                                      (400, ANY)),
+    ("v1.20.0/real-client-transit-ajax", 29): (CLOSED, CLOSED_ANSWER),
     ("v1.20.0/handshake-variants", 14): (NO_ID, NO_ID_ANSWER),
     ("v1.20.0/real-client-ajax", 28): (CLOSED, CLOSED_ANSWER),
     ("v1.20.0/real-client-ajax-csrf", 28): (CLOSED, CLOSED_ANSWER),
 }
 
+
+
+def bad_events(package):
+    """What the application sees in the scenario bad-events, with this for the payload that is a bare 5."""
+    return ("the payload that can't be unpacked is reported, and a forged chsk/ event is a bad event",
+            ["[:chsk/bad-event [:unnamespaced 1]]", "[:chsk/bad-event [:a/b 1 2]]", '[:chsk/bad-event "str"]',
+             "[:chsk/bad-event nil]", "[:chsk/bad-event {:a 1}]", "[:chsk/bad-event nil]", package,
+             "[:chsk/bad-event nil]", '[:chsk/bad-event [:chsk/uidport-open "evil"]]'])
+
+
 # Events that the application saw, where they differ: scenario -> (reason, ours in full).
 EVENT_DEVIATIONS = {
-    "edn/bad-events": (
-        "the payload that can't be unpacked is reported, and a forged chsk/ event is a bad event",
-        ["[:chsk/bad-event [:unnamespaced 1]]", "[:chsk/bad-event [:a/b 1 2]]", '[:chsk/bad-event "str"]',
-         "[:chsk/bad-event nil]", "[:chsk/bad-event {:a 1}]", "[:chsk/bad-event nil]", '[:chsk/bad-package "5"]',
-         "[:chsk/bad-event nil]", '[:chsk/bad-event [:chsk/uidport-open "evil"]]']),
+    "edn/bad-events": bad_events('[:chsk/bad-package "5"]'),
+    "transit/bad-events": bad_events('[:chsk/bad-package "[\\"~#\'\\",5]"]'),
+    "msgpack/bad-events": bad_events("[:chsk/bad-package]"),
+    "gzip/bad-events": bad_events("[:chsk/bad-package]"),
 }
 
 
 def scenarios():
     names = []
-    for folder in ("edn", "v1.20.0"):
+    for folder in ("edn", "transit", "transit-verbose", "msgpack", "gzip", "v1.20.0"):
         for path in sorted(glob.glob(os.path.join(WIRE, folder, "*.json"))):
             name = folder + "/" + os.path.basename(path)[:-len(".json")]
-            if OTHER_PACKERS.search(name):
-                continue
             with open(path, encoding="utf-8") as source:
                 scenario = json.load(source)
             if any(is_ajax_request(step) for step in scenario["steps"]):
@@ -174,6 +200,27 @@ def scenarios():
 
 def is_ajax_request(step):
     return step.get("kind") == "http-request" and "\r\nupgrade:" not in step["head"].lower()
+
+
+# The captures' names for packers -> ours.
+PACKERS = {"gzip": "gzip+edn"}
+
+
+def body_of(step):
+    """A body's bytes, as recorded."""
+    if "body_hex" in step:
+        return bytes.fromhex(step["body_hex"])
+    return step.get("body", "").encode()
+
+
+def shown(answer):
+    """An answer (status, bytes or text) with text where it is text, for comparing and for reading."""
+    if answer is None or isinstance(answer[1], str):
+        return answer
+    try:
+        return answer[0], answer[1].decode()
+    except UnicodeDecodeError:
+        return answer
 
 
 class Replay:
@@ -201,7 +248,9 @@ class Replay:
     # ---- servers and sessions ----
 
     def settings(self, conn):
-        settings = {"AUTH_UID": "session", "AUTH_CSRF": "off", "CHSK_INBOX_FORMAT": "edn"}
+        packer = self.scenario["packer"]
+        settings = {"AUTH_UID": "session", "AUTH_CSRF": "off", "CHSK_INBOX_FORMAT": "edn",
+                    "CHSK_PACKER": PACKERS.get(packer, packer)}
         if self.name.startswith("v1.20.0/"):
             settings["CHSK_GENERATION"] = 2
         if "lp_timeout_ms" in self.scenario:
@@ -239,12 +288,11 @@ class Replay:
     def request(self, step):
         conn = step["conn"]
         world, port = self.server(conn)
-        head, body = step["head"], step.get("body", "").encode()
-        if "body_hex" in step:
-            body = bytes.fromhex(step["body_hex"])
+        head, body = step["head"], body_of(step)
         target = urlsplit(head.split(" ", 2)[1])
         fields = parse_qs(target.query, keep_blank_values=True)
-        form = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
+        binary = "application/octet-stream" in head
+        form = {} if binary else parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
         client_id = (fields.get("client-id") or form.get("client-id") or [None])[0]
         uid = (fields.get("user") or form.get("user") or [client_id])[0]
         if head.startswith("GET"):
@@ -273,6 +321,7 @@ class Replay:
 
     def differ(self, at, recorded, ours):
         """Compares one answer; `recorded` None: there was none."""
+        recorded, ours = shown(recorded), shown(ours)
         self.compared += 1
         deviation = DEVIATIONS.get((self.name, at))
         if deviation is None:
@@ -294,8 +343,12 @@ class Replay:
         self.pending.discard(conn)
         answer = self.connections[conn].receive(30)
         recorded = (0, "") if step.get("framing") == "none" or not step["head"].startswith("HTTP/1.1 ") else \
-            (int(step["head"].split()[1]), step.get("body"))
-        self.differ(at, recorded, (answer.status, answer.text))
+            (int(step["head"].split()[1]), body_of(step))
+        self.differ(at, recorded, (answer.status, answer.body))
+        packer = self.scenario["packer"]
+        kind = "application/octet-stream" if packer in ("msgpack", "gzip") else "text/plain; charset=utf-8"
+        if answer.status == 200 and answer.headers.get("content-type", "").lower() != kind:
+            self.problems.append("step %d: content type %r, not %r" % (at, answer.headers.get("content-type"), kind))
 
     def silence(self, at, step):
         """The capture says that nothing came for a while."""
@@ -306,7 +359,7 @@ class Replay:
         try:
             answer = self.connections[conn].receive(seconds)
             self.pending.discard(conn)
-            self.differ(at, None, (answer.status, answer.text))
+            self.differ(at, None, (answer.status, answer.body))
         except socket.timeout:
             self.differ(at, None, None)
 

@@ -74,6 +74,34 @@ static void each_generation_is_read_and_recognised(void **unused)
     }
 }
 
+/* Sente's browser client posts all of its buffer, 1024 bytes as a rule, and not only what it has written. */
+static void what_stands_behind_a_binary_message_is_ignored(void **unused)
+{
+    static const char bytes[1024] = "\x92\x92\xc7\x03\x00"
+                                    "a/b"
+                                    "\x05\xd6\x00"
+                                    "ajax";
+    static const char *const names[] = {"msgpack", "gzip+msgpack"};
+
+    (void)unused;
+    for (size_t i = 0; i < 2; i++) {
+        const struct dw_packer *packer = dw_packer_find(names[i]);
+        struct dw_buf wrapped = DW_BUF_INIT;
+        struct dw_envelope envelope;
+
+        if (packer->inner != NULL)
+            dw_buf_addc(&wrapped, '\0'); /* stored */
+        dw_buf_add(&wrapped, bytes, sizeof bytes);
+        assert_int_equal(dw_envelope_read(packer, wrapped.data, wrapped.len, NULL, arena, &envelope, NULL), DW_OK);
+        assert_string_equal(edn(envelope.value), "[:a/b 5]");
+        assert_string_equal(edn(envelope.callback), ":ajax");
+        dw_buf_fini(&wrapped);
+    }
+    assert_int_equal(dw_envelope_read(&dw_packer_json, "[[\"a/b\"],null] x", 16, NULL, arena,
+                                      &(struct dw_envelope){.generation = 0}, NULL),
+                     DW_INVALID);
+}
+
 static void what_is_no_vector_is_a_bad_package(void **unused)
 {
     static const char *const rows[] = {"5", "{:a 1}", "#{1}", "\"str\"", ":k", "+5", "[[:a/b", "[:a", "]", "-"};
@@ -182,6 +210,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_generation_is_read_and_recognised),
+        cmocka_unit_test(what_stands_behind_a_binary_message_is_ignored),
         cmocka_unit_test(what_is_no_vector_is_a_bad_package),
         cmocka_unit_test(each_generation_is_written_as_its_clients_read_it),
         cmocka_unit_test(packed_events_join_to_one_message),
