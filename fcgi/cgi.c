@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "fcgi/variables.h"
+#include "fcgi/webroot.h"
 #include "hub/arrival.h"
 #include "hub/house.h"
 #include "hub/lot.h"
@@ -219,6 +220,16 @@ static int serve(struct cgi *cgi, struct dw_request *request, size_t length, str
     return rc;
 }
 
+int dw_cgi_refuse(void)
+{
+    struct dw_answer answer = DW_ANSWER_INIT;
+
+    dw_answer_text(&answer, 500, DW_NOT_SET_UP);
+    (void)write_answer(&answer);
+    dw_buf_fini(&answer.body);
+    return 1;
+}
+
 int dw_cgi_run(struct dw_conf *conf, char *const *env)
 {
     struct dw_answer answer = DW_ANSWER_INIT;
@@ -229,16 +240,16 @@ int dw_cgi_run(struct dw_conf *conf, char *const *env)
     int rc;
 
     (void)block_signals(&blocked);
-    rc = open_parts(&cgi, conf, &err);
+    rc = dw_webroot_check(conf, env, &err);
+    if (rc == DW_OK)
+        rc = open_parts(&cgi, conf, &err);
     dw_variables_request(env, &request);
     if (rc == DW_OK)
         rc = serve(&cgi, &request, dw_variables_content_length(env), &answer, &err);
     if (rc != DW_OK) {
         dw_log_error("cannot serve: %s", dw_err_say(&err, rc));
-        if (!cgi.answered) {
-            dw_answer_text(&answer, 500, "Dumbwaiter is not set up right; its log says why");
-            (void)write_answer(&answer);
-        }
+        if (!cgi.answered)
+            (void)dw_cgi_refuse();
     } else {
         step_house(&cgi);
         (void)dw_hub_flush_counters(&cgi.hub, cgi.store, NULL);

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "fcgi/message.h"
+#include "fcgi/variables.h"
 #include "hub/serve.h"
 
 #include <stdlib.h>
@@ -122,7 +123,7 @@ static struct dw_parked *answer(struct reader *reader, struct dw_answer *answer)
             dw_answer_text(answer, 503, "Come back in a moment");
             answer->retry_ms = RETRY_MS;
         } else {
-            dw_answer_text(answer, 500, "Dumbwaiter is not set up right; its log says why");
+            dw_answer_text(answer, 500, DW_NOT_SET_UP);
         }
         return NULL;
     }

@@ -224,7 +224,7 @@ static void on_parked(struct dw_fcgi *fcgi, struct dw_parked *parked)
     } while (got > 0 || (got < 0 && errno == EINTR));
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
         return;
-    (void)close(descriptor);
+    dw_output_end(descriptor, &fcgi->scratch, &fcgi->head, parked->connection.fcgi.request_id);
     dw_lot_drop(fcgi->lot, parked);
 }
 

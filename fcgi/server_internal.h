@@ -37,6 +37,7 @@ struct dw_links {
 struct dw_backend {
     pthread_mutex_t mutex; /* guards opening */
     _Atomic bool open;
+    _Atomic bool looked; /* at where the queue lies, with a request that says what the web server hands out */
     struct dw_hub hub;
     struct dw_buf settings; /* the request parameters that were applied when it was opened */
     struct dw_store *house_store;
@@ -93,6 +94,9 @@ void dw_output_records(struct dw_buf *out, struct dw_buf *head, uint16_t request
 /* Writes on without blocking.  1: all is written and the connection closed; 0: call again when it is
  * writable; -1: the peer is gone, the connection is closed. */
 int dw_output_write(int descriptor, const struct dw_buf *out, size_t *written);
+/* Answers a request whose client is gone with nothing, and closes the connection: without an end, lighttpd logs
+ * each closed tab as a responder that died. */
+void dw_output_end(int descriptor, struct dw_buf *scratch, struct dw_buf *head, uint16_t request_id);
 /* A link for an answer that could not be written at once; takes `out`'s content.  NULL: out of memory. */
 struct dw_link *dw_output_link(struct dw_fcgi *fcgi, int descriptor, struct dw_buf *out, size_t written);
 

@@ -120,7 +120,9 @@ static int prepare_queue(const char *path, bool create, struct dw_err *err)
         slash[slash == copy ? 1 : 0] = '\0';
         folder = copy;
     }
-    rc = dw_netfs_check(folder, name, sizeof name, err);
+    rc = dw_file_place(path, folder, err);
+    if (rc == DW_OK)
+        rc = dw_netfs_check(folder, name, sizeof name, err);
     if (rc == DW_OK && create)
         rc = dw_file_make(path, folder, err);
     free(copy);
@@ -205,6 +207,8 @@ int dw_sqlite_open_state(struct dw_sqlite *s, struct dw_err *err)
     struct dw_err why = {0};
     int rc = dw_file_make_folder(s->state_dir, s->queue_path, err);
 
+    if (rc == DW_OK)
+        dw_file_fence(s->state_dir);
     if (rc == DW_OK)
         rc = s->damaged ? DW_CORRUPT : open_state_db(s, &why);
     if (rc == DW_CORRUPT) {

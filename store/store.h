@@ -38,7 +38,7 @@ enum dw_transport { DW_AJAX, DW_WS };
 
 struct dw_store_options {
     const char *path;        /* queue file */
-    int64_t retain_ms;       /* how long pushes, inbox rows, replies and absent clients are kept */
+    int64_t retain_ms;       /* how long pushes and absent clients are kept; inbox rows and replies at least a day */
     int busy_ms;             /* how long to wait for another program's lock, with jittered back-off */
     const char *session_sql; /* auth.session_sql */
     bool create;             /* make the files and schema when missing; else DW_NOTFOUND */
