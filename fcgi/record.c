@@ -5,7 +5,7 @@
 
 enum { BEGIN_REQUEST = 1, ABORT_REQUEST = 2, END_REQUEST = 3, PARAMS = 4, STDIN = 5, STDOUT = 6 };
 
-#define HEADER 8
+#define HEADER ((size_t)8)
 #define CONTENT_MAX 65528 /* the largest multiple of 8 that the length field can say */
 #define PARAMS_MAX 262144 /* far more than any web server lets a request's headers be */
 
