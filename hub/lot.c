@@ -208,6 +208,7 @@ bool dw_lot_follow(struct dw_lot *lot)
 void dw_lot_adopt(struct dw_lot *lot, struct dw_parked *parked)
 {
     bool ready = dw_lot_follow(lot);
+    bool first = lot->index.by_inbox == NULL;
 
     if (parked->kind == DW_PARKED_SOCKET) {
         dw_sockets_adopt(lot, parked);
@@ -227,7 +228,7 @@ void dw_lot_adopt(struct dw_lot *lot, struct dw_parked *parked)
     else if (parked->kind == DW_PARKED_POLL)
         dw_lot_catch_up(lot, parked);
     else if (parked->kind == DW_PARKED_CALLBACK)
-        dw_lot_look_for_reply(lot, parked);
+        dw_lot_await_reply(lot, parked, first);
 }
 
 void dw_lot_drop(struct dw_lot *lot, struct dw_parked *parked)

@@ -327,7 +327,7 @@ void dw_lot_route(struct dw_lot *lot)
     }
     while (route_pushes(lot))
         ;
-    while (route_replies(lot))
+    while (lot->index.by_inbox != NULL && route_replies(lot))
         ;
 }
 
@@ -361,11 +361,16 @@ void dw_lot_catch_up(struct dw_lot *lot, struct dw_parked *parked)
     (void)go_back(lot);
 }
 
-void dw_lot_look_for_reply(struct dw_lot *lot, struct dw_parked *parked)
+void dw_lot_await_reply(struct dw_lot *lot, const struct dw_parked *parked, bool first)
 {
     struct dw_err err = {0};
-    int rc = dw_store_reply_get(lot->store, parked->inbox_id, on_own_reply, lot, &err);
+    int64_t end;
+    int rc;
 
+    /* First the end, then the look: a reply is before the end and seen, or behind it and followed. */
+    if (first && dw_store_reply_end(lot->store, &end, &err) == DW_OK && end > lot->routed_reply)
+        lot->routed_reply = end;
+    rc = dw_store_reply_get(lot->store, parked->inbox_id, on_own_reply, lot, &err);
     if (rc != DW_OK && rc != DW_NOTFOUND)
         dw_log_error("looking for a reply failed: %s", dw_err_say(&err, rc));
 }
