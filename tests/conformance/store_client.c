@@ -151,6 +151,23 @@ static void only_the_newest_request_can_claim(void **state)
     assert_int_equal(dw_claim_upto(dw_store_claim_read(f->a, slot)), 11);
 }
 
+static void what_is_proven_on_a_websocket_moves_on_until_a_newer_one_comes(void **state)
+{
+    struct fixture *f = *state;
+    struct dw_client_key key = {DW_WS, "alice", "c1"};
+    uint64_t word = dw_claim_word(1, 9);
+    uint32_t slot;
+
+    touch(f->a, DW_WS, "alice", "c1", true, 1, INT64_MAX);
+    slot = get(f->a, "alice", "c1").slot;
+    assert_true(dw_store_claim_begin(f->a, slot, 1, 5));
+    assert_true(dw_store_claim_begin(f->a, slot, 1, 9));
+    must(dw_store_client_update(f->b, &key, expect_claim, &word, &err));
+    assert_true(dw_store_claim_begin(f->b, slot, 2, 9));
+    assert_false(dw_store_claim_begin(f->a, slot, 1, 12)); /* a late pong on the older connection */
+    assert_int_equal(dw_claim_upto(dw_store_claim_read(f->b, slot)), 9);
+}
+
 static void a_slot_is_given_out_again_clean(void **state)
 {
     struct fixture *f = *state;
@@ -286,6 +303,7 @@ const struct CMUnitTest client_tests[] = {
     cmocka_unit_test(an_update_may_read_the_queue),
     cmocka_unit_test(an_update_sees_the_claim_of_the_last_answer),
     cmocka_unit_test(only_the_newest_request_can_claim),
+    cmocka_unit_test(what_is_proven_on_a_websocket_moves_on_until_a_newer_one_comes),
     cmocka_unit_test(a_slot_is_given_out_again_clean),
     cmocka_unit_test(an_overdue_client_is_disconnected_and_kept),
     cmocka_unit_test(a_claim_word_from_the_future_holds_nothing_up),
