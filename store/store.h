@@ -84,7 +84,8 @@ typedef int dw_push_fn(void *context, const struct dw_push *push);
 /* Highest push id ever committed (0: none); survives deletion of rows. */
 int dw_store_end(struct dw_store *store, int64_t *end, struct dw_err *err);
 
-/* All pushes with id > after, ascending, at most `max`, whoever they are for. */
+/* All pushes with id > after, ascending, at most `max`, whoever they are for.  DW_BUSY also where the queue has
+ * turned out to be a restored backup: what was handed out is void, follow and read again. */
 int dw_store_pushes(struct dw_store *store, int64_t after, size_t max, dw_push_fn *fn, void *context,
                     struct dw_err *err);
 

@@ -100,10 +100,15 @@ def test_a_backup_that_is_restored_into_the_open_file_loses_no_new_push_and_is_t
     held.request("GET", poll("alice"))
     back_up(quick.path("backup.db"), quick.db_path)
     push_numbers(quick, 101, 100 + pushes)
-    first = numbers(held.receive(PROMPT).text)
-    # Its answer, should it have had one, was the old queue's or the new one's: what is new comes once or twice.
-    got = first + [n for n in until_handed_out(other, pushes) if n not in first]
-    assert got == list(range(101, 101 + pushes))
+    got = numbers(held.receive(PROMPT).text)
+    # An answer made in the moment of restoring may be of the new queue by the old place: it counts for nothing,
+    # and what is in it comes again in its place.
+    while len(set(got)) < pushes:
+        text = ask(other)
+        assert text != TIMEOUT, "only %r" % got
+        got += numbers(text)
+    in_order = [n for at, n in enumerate(got) if n not in got[at + 1:]]
+    assert in_order == list(range(101, 101 + pushes))
     assert counter(quick, "gaps") == 1
     push_numbers(quick, 200, 200)
     assert 200 in numbers(ask(responder))
