@@ -129,6 +129,8 @@ int dw_conf_set(struct dw_conf *conf, const char *section, const char *key, cons
         case WORD:
             return set_word(conf, &settings[i], value, err);
         case STR:
+            if (settings[i].offset == offsetof(struct dw_conf, store_path))
+                conf->path_by_default = false;
             return replace(string_of(conf, &settings[i]), value, strlen(value), err);
         }
     }
@@ -147,7 +149,10 @@ static int on_setting(void *context, const char *section, const char *key, const
 
     if (reading->rc != DW_OK)
         return 1;
-    reading->rc = dw_conf_set(reading->conf, section, key, value, &reading->err);
+    if (section[0] == '\0')
+        reading->rc = dw_err_set(&reading->err, DW_CONF, "\"%s\" stands before the first [section]", key);
+    else
+        reading->rc = dw_conf_set(reading->conf, section, key, value, &reading->err);
     return reading->rc == DW_OK;
 }
 
@@ -255,15 +260,28 @@ static int finish_path(struct dw_conf *conf, struct dw_err *err)
 
     if (conf->store_path[0] == '/')
         return DW_OK;
-    if (conf->store_path[0] == '\0')
+    if (conf->store_path[0] == '\0') {
         path = beside_program("dumbwaiter.db");
-    else if (getcwd(cwd, sizeof cwd) != NULL && asprintf(&path, "%s/%s", cwd, conf->store_path) < 0)
+        conf->path_by_default = true;
+    } else if (getcwd(cwd, sizeof cwd) != NULL && asprintf(&path, "%s/%s", cwd, conf->store_path) < 0) {
         path = NULL;
+    }
     if (path == NULL)
         return dw_err_set(err, DW_CONF, "cannot tell where the queue file is: set store.path to an absolute path");
     free(conf->store_path);
     conf->store_path = path;
     return DW_OK;
+}
+
+int dw_conf_apply(struct dw_conf *conf, const char *db, char *const *env, struct dw_err *err)
+{
+    int rc = dw_conf_env(conf, env, err);
+
+    if (db == NULL)
+        db = env_value(env, PREFIX "DB");
+    if (rc == DW_OK && db != NULL && db[0] != '\0')
+        rc = dw_conf_set(conf, "store", "path", db, err);
+    return rc == DW_OK ? finish_path(conf, err) : rc;
 }
 
 int dw_conf_load(struct dw_conf *conf, const char *config, const char *db, char *const *env, struct dw_err *err)
@@ -275,13 +293,7 @@ int dw_conf_load(struct dw_conf *conf, const char *config, const char *db, char 
         return rc;
     rc = file != NULL && file[0] != '\0' ? dw_conf_read(conf, file, err) : read_default_file(conf, err);
     if (rc == DW_OK)
-        rc = dw_conf_env(conf, env, err);
-    if (db == NULL)
-        db = env_value(env, PREFIX "DB");
-    if (rc == DW_OK && db != NULL && db[0] != '\0')
-        rc = dw_conf_set(conf, "store", "path", db, err);
-    if (rc == DW_OK)
-        rc = finish_path(conf, err);
+        rc = dw_conf_apply(conf, db, env, err);
     if (rc != DW_OK)
         dw_conf_fini(conf);
     return rc;

@@ -30,6 +30,10 @@
     X(INT, chsk_close_grace_ws_ms, "chsk", "close_grace_ws_ms", 2500, 0, 600000)                                       \
     X(INT, chsk_close_grace_ajax_ms, "chsk", "close_grace_ajax_ms", 5000, 0, 600000)                                   \
     X(INT, chsk_batch_ajax_ms, "chsk", "batch_ajax_ms", 0, 0, 10000)                                                   \
+    X(INT, chsk_batch_ws_ms, "chsk", "batch_ws_ms", 0, 0, 10000)                                                       \
+    X(INT, chsk_ws_kalive_ms, "chsk", "ws_kalive_ms", 25000, 100, 3600000)                                             \
+    X(INT, chsk_ws_ping_timeout_ms, "chsk", "ws_ping_timeout_ms", 10000, 100, 3600000)                                 \
+    X(INT, chsk_ws_barrier_ms, "chsk", "ws_barrier_ms", 100, 0, 60000)                                                 \
     X(WORD, auth_uid, "auth", "uid", "session|remote_user|client_id|none", 0, 0)                                       \
     X(STR, auth_session_cookie, "auth", "session_cookie", "dw_sid", 0, 0)                                              \
     X(STR, auth_session_sql, "auth", "session_sql", DW_SESSION_SQL, 0, 0)                                              \
@@ -43,11 +47,24 @@
     X(INT, limits_client_id_bytes, "limits", "client_id_bytes", 128, 1, 1024)                                          \
     X(INT, limits_batch, "limits", "batch", 511, 1, 511)                                                               \
     X(INT, limits_batch_bytes, "limits", "batch_bytes", 1048576, 1024, 1073741824)                                     \
+    X(INT, limits_sockets_per_uid, "limits", "sockets_per_uid", 100, 0, 1000000)                                       \
+    X(INT, limits_sockets, "limits", "sockets", 10000, 1, 1000000)                                                     \
+    X(INT, limits_sockets_per_address, "limits", "sockets_per_address", 0, 0, 1000000)                                 \
+    X(INT, limits_messages_per_s, "limits", "messages_per_s", 100, 1, 1000000)                                         \
+    X(INT, limits_outbound_bytes, "limits", "outbound_bytes", 1048576, 1024, 1073741824)                               \
+    X(INT, limits_callbacks, "limits", "callbacks", 64, 1, 100000)                                                     \
     X(INT, limits_parked, "limits", "parked", 20000, 0, 1000000)                                                       \
     X(INT, limits_holders, "limits", "holders", 0, 0, 100000)                                                          \
     X(INT, limits_retry_ms, "limits", "retry_ms", 5000, 100, 3600000)                                                  \
     X(INT, limits_request_ms, "limits", "request_ms", 30000, 100, 600000)                                              \
     X(INT, limits_threads, "limits", "threads", 4, 1, 64)                                                              \
+    X(STR, ws_listen, "ws", "listen", "127.0.0.1:8090", 0, 0)                                                          \
+    X(WORD, ws_proxy, "ws", "proxy", "auto|on|off", 0, 0)                                                              \
+    X(STR, ws_user_header, "ws", "user_header", "", 0, 0)                                                              \
+    X(INT, ws_handshake_ms, "ws", "handshake_ms", 10000, 1000, 600000)                                                 \
+    X(INT, ws_header_bytes, "ws", "header_bytes", 8192, 1024, 65536)                                                   \
+    X(INT, ws_drain_ms, "ws", "drain_ms", 5000, 0, 600000)                                                             \
+    X(WORD, ws_deflate, "ws", "deflate", "off|on", 0, 0)                                                               \
     X(WORD, log_level, "log", "level", "info|error|warn|debug", 0, 0)                                                  \
     X(WORD, log_target, "log", "target", "stderr|syslog", 0, 0)                                                        \
     X(WORD, log_format, "log", "format", "text|json", 0, 0)
@@ -62,7 +79,8 @@ struct dw_conf {
 #undef DW_CONF_INT
 #undef DW_CONF_STR
 #undef DW_CONF_WORD
-    char *file; /* the file that was read, NULL: none */
+    char *file;           /* the file that was read, NULL: none */
+    bool path_by_default; /* nobody has set store.path: it is where the program happens to lie */
 };
 
 /* All settings at their defaults.  DW_NOMEM. */
@@ -79,6 +97,9 @@ int dw_conf_read(struct dw_conf *conf, const char *path, struct dw_err *err);
  * a FastCGI request's parameters).  DUMBWAITER_CONF and DUMBWAITER_DB are left to the caller, names
  * that are no setting are a DW_CONF error: a misspelt limit should not be silently missing. */
 int dw_conf_env(struct dw_conf *conf, char *const *env, struct dw_err *err);
+
+/* dw_conf_env, then `db` or $DUMBWAITER_DB, and store.path made absolute. */
+int dw_conf_apply(struct dw_conf *conf, const char *db, char *const *env, struct dw_err *err);
 
 /* What every program does at start: --config or $DUMBWAITER_CONF or dumbwaiter.conf beside the program
  * or /etc/dumbwaiter/dumbwaiter.conf, then the environment, then --db or $DUMBWAITER_DB; store.path

@@ -28,18 +28,18 @@ _Noreturn void dw_bench_die(const char *format, ...)
 void dw_bench_parse(int argc, char **argv, struct dw_bench_options *options)
 {
     static const struct option known[] = {
-        {"responder", required_argument, NULL, 'r'},
-        {"quick", no_argument, NULL, 'q'},
-        {"sync", required_argument, NULL, 's'},
-        {"only", required_argument, NULL, 'o'},
-        {NULL, 0, NULL, 0},
+        {"responder", required_argument, NULL, 'r'}, {"hello", required_argument, NULL, 'h'},
+        {"quick", no_argument, NULL, 'q'},           {"sync", required_argument, NULL, 's'},
+        {"only", required_argument, NULL, 'o'},      {NULL, 0, NULL, 0},
     };
     int option;
 
-    *options = (struct dw_bench_options){.responder = "fcgi/dumbwaiter.fcgi", .wal_sync = 2};
+    *options = (struct dw_bench_options){.responder = "fcgi/dumbwaiter.fcgi", .hello = "bench/hello", .wal_sync = 2};
     while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
         if (option == 'r')
             options->responder = optarg;
+        else if (option == 'h')
+            options->hello = optarg;
         else if (option == 'q')
             options->quick = true;
         else if (option == 'o')
@@ -51,7 +51,7 @@ void dw_bench_parse(int argc, char **argv, struct dw_bench_options *options)
     }
     if (optind != argc) {
         errno = 0;
-        dw_bench_die("usage: [--responder PATH] [--quick] [--sync full|normal] [--only PART]");
+        dw_bench_die("usage: [--responder PATH] [--hello PATH] [--quick] [--sync full|normal] [--only PART]");
     }
     (void)setvbuf(stdout, NULL, _IOLBF, 0);
 }
@@ -142,5 +142,13 @@ const char *dw_bench_aim(const char *aim, bool met)
     static char text[160];
 
     (void)snprintf(text, sizeof text, "aim %s: %s", aim, met ? "met" : "MISSED");
+    return text;
+}
+
+const char *dw_bench_ratio(double figure, double peer, const char *of, const char *besides)
+{
+    static char text[240];
+
+    (void)snprintf(text, sizeof text, "x %.2f of %s%s%s", figure / peer, of, besides[0] != '\0' ? "; " : "", besides);
     return text;
 }

@@ -12,12 +12,13 @@
 
 struct dw_bench_options {
     const char *responder; /* path of dumbwaiter.fcgi */
+    const char *hello;     /* path of bench/hello, the peer */
     bool quick;            /* fewer rounds: shows that it works, its figures say little */
     int wal_sync;          /* of the app's process: 2 = FULL, SQLite's and so most apps' default; 1 = NORMAL */
     const char *only;      /* a part of the benchmark by name, NULL: all */
 };
 
-/* Reads --responder PATH, --quick, --sync full|normal, --only PART; ends the program on anything else. */
+/* Reads --responder PATH, --hello PATH, --quick, --sync full|normal, --only PART; ends the program on anything else. */
 void dw_bench_parse(int argc, char **argv, struct dw_bench_options *options);
 /* True if that part is wanted. */
 bool dw_bench_wants(const struct dw_bench_options *options, const char *part);
@@ -45,5 +46,7 @@ void dw_bench_row(const char *what, const char *remark, const char *format, ...)
 void dw_bench_row_spread(const char *what, const char *remark, struct dw_bench_spread *spread);
 /* "aim <= 300 us: met" or "... MISSED", for the remark. */
 const char *dw_bench_aim(const char *aim, bool met);
+/* "x 1.25 of the limit", and what is said besides ("" = nothing), for the remark. */
+const char *dw_bench_ratio(double figure, double peer, const char *of, const char *besides);
 
 #endif

@@ -4,6 +4,7 @@
 #include "bench/lib.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -34,7 +35,7 @@ struct result {
 struct self {
     sqlite3 *db;
     sqlite3_stmt *push;
-    int64_t *took;
+    int64_t *took, *late;
 };
 
 _Noreturn static void failed(struct self *self, const char *what)
@@ -68,6 +69,7 @@ static int64_t pace(struct self *self, const struct order *order)
         (void)clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
         commit = push(self, order);
         self->took[i] = commit.done_ns - commit.begin_ns;
+        self->late[i] = commit.done_ns - due;
         due += 1000000000 / order->per_second;
     }
     return i;
@@ -108,7 +110,7 @@ _Noreturn static void be_app(int fd, const char *path, int wal_sync, int64_t *to
 {
     static const char insert[] =
         "INSERT INTO dw_push (room, uid, event, data) VALUES (?1, ?2, 'bench/tick', '{\"text\":\"hi\"}')";
-    struct self self = {.took = took};
+    struct self self = {.took = took, .late = took + DW_BENCH_PACE_MAX};
     char pragma[64];
     struct order order;
 
@@ -136,10 +138,11 @@ void dw_bench_app_start(struct dw_bench_app *app, const char *db, int wal_sync)
 {
     int pair[2];
 
-    app->took =
-        mmap(NULL, DW_BENCH_PACE_MAX * sizeof *app->took, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    app->took = mmap(NULL, 2 * DW_BENCH_PACE_MAX * sizeof *app->took, PROT_READ | PROT_WRITE,
+                     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (app->took == MAP_FAILED || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
         dw_bench_die("cannot start the app");
+    app->late = app->took + DW_BENCH_PACE_MAX;
     app->pid = fork();
     if (app->pid < 0)
         dw_bench_die("cannot start the app");
@@ -155,7 +158,7 @@ void dw_bench_app_stop(struct dw_bench_app *app)
 {
     (void)close(app->fd);
     (void)waitpid(app->pid, NULL, 0);
-    (void)munmap(app->took, DW_BENCH_PACE_MAX * sizeof *app->took);
+    (void)munmap(app->took, 2 * DW_BENCH_PACE_MAX * sizeof *app->took);
 }
 
 static void send_order(struct dw_bench_app *app, const struct order *order)
@@ -206,11 +209,15 @@ struct dw_bench_commit dw_bench_app_result(struct dw_bench_app *app)
     return wait_result(app).commit;
 }
 
-size_t dw_bench_app_pace(struct dw_bench_app *app, const char *uid, int per_second, int seconds)
+size_t dw_bench_app_pace(struct dw_bench_app *app, const char *uid, int per_second, int seconds, dw_bench_look_fn *look,
+                         void *context)
 {
+    struct pollfd done = {.fd = app->fd, .events = POLLIN};
     struct order order = {.what = PACE, .per_second = per_second, .seconds = seconds};
 
     (void)snprintf(order.uid, sizeof order.uid, "%s", uid);
     send_order(app, &order);
+    while (poll(&done, 1, 100) == 0)
+        look(context);
     return (size_t)wait_result(app).number;
 }

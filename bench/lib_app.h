@@ -10,7 +10,8 @@
 struct dw_bench_app {
     pid_t pid;
     int fd;        /* orders out, results in */
-    int64_t *took; /* of dw_bench_app_pace: shared with the process */
+    int64_t *took; /* of dw_bench_app_pace: what each INSERT took; shared with the process */
+    int64_t *late; /* and how long after the moment it was due it was done */
 };
 
 /* When its INSERT was called and when it had returned (the commit is done). */
@@ -31,8 +32,11 @@ void dw_bench_app_sql(struct dw_bench_app *app, const char *sql);
 void dw_bench_app_order(struct dw_bench_app *app, const char *room, const char *uid);
 struct dw_bench_commit dw_bench_app_result(struct dw_bench_app *app);
 
-/* Pushes to that uid `per_second` times a second for a time; what each INSERT took is in app->took. */
-size_t dw_bench_app_pace(struct dw_bench_app *app, const char *uid, int per_second, int seconds);
+/* Pushes to that uid `per_second` times a second for a time; fills app->took and app->late.  Meanwhile
+ * `look` is called ten times a second.  Returns how many. */
+typedef void dw_bench_look_fn(void *context);
+size_t dw_bench_app_pace(struct dw_bench_app *app, const char *uid, int per_second, int seconds, dw_bench_look_fn *look,
+                         void *context);
 
 /* The first column of a query's first row. */
 int64_t dw_bench_app_ask(struct dw_bench_app *app, const char *sql);

@@ -99,7 +99,30 @@ static void compose(struct dw_buf *out, size_t client, int64_t udt, enum dw_benc
     dw_buf_fini(&params);
 }
 
+/* The same as a browser's request. */
+static void compose_http(struct dw_buf *out, size_t client, int64_t udt, enum dw_bench_request request)
+{
+    char text[640];
+
+    errno = 0;
+    if (request != DW_BENCH_HANDSHAKE && request != DW_BENCH_POLL)
+        dw_bench_die("messages over HTTP are not part of any benchmark");
+    (void)snprintf(text, sizeof text,
+                   "GET /chsk?udt=%lld&client-id=c%zu%s HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+                   "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0\r\n"
+                   "Accept: */*\r\nX-Requested-With: XMLHTTPRequest\r\nConnection: close\r\n\r\n",
+                   (long long)udt, client, request == DW_BENCH_HANDSHAKE ? "&handshake%3F=1" : "");
+    dw_buf_add(out, text, strlen(text));
+    if (dw_buf_failed(out))
+        dw_bench_die("out of memory");
+}
+
 /* ---- connections ---- */
+
+static bool is_http(const char *address)
+{
+    return strncmp(address, "http:", 5) == 0;
+}
 
 static int dial(const char *address)
 {
@@ -184,7 +207,11 @@ void dw_bench_send(struct dw_bench_pool *pool, size_t index, enum dw_bench_reque
     errno = 0;
     if (client->fd >= 0)
         dw_bench_die("client %zu has a request under way already", index);
-    compose(&out, index, next_udt(client), request);
+    if (is_http(client->address))
+        compose_http(&out, index, next_udt(client), request);
+    else
+        compose(&out, index, next_udt(client), request);
+    client->first_ns = 0;
     client->fd = dial(client->address);
     if (send(client->fd, out.data, out.len, MSG_NOSIGNAL) != (ssize_t)out.len)
         dw_bench_die("cannot send a request");
@@ -221,18 +248,34 @@ static char *join_records(struct dw_buf *raw)
     return raw->data;
 }
 
-static void finish(struct dw_bench_pool *pool, size_t index, int64_t first_ns, int64_t at_ns, dw_bench_answer_fn *fn,
-                   void *context)
+/* An HTTP answer ends with its connection; lighttpd sends short ones whole, not in chunks. */
+static char *plain_text(struct dw_buf *raw)
+{
+    dw_buf_addc(raw, '\0');
+    if (dw_buf_failed(raw))
+        dw_bench_die("out of memory");
+    return raw->data;
+}
+
+static int status_of(const char *text)
+{
+    if (strncmp(text, "HTTP/1.1 ", 9) == 0)
+        return atoi(text + 9);
+    return strncmp(text, "Status: ", 8) == 0 ? atoi(text + 8) : 200;
+}
+
+static void finish(struct dw_bench_pool *pool, size_t index, int64_t at_ns, dw_bench_answer_fn *fn, void *context)
 {
     struct dw_bench_client *client = &pool->clients[index];
     struct dw_buf raw = client->raw;
-    struct dw_bench_answer answer = {.client = index, .first_ns = first_ns, .at_ns = at_ns};
-    char *text = join_records(&raw), *body = text != NULL ? strstr(text, "\r\n\r\n") : NULL;
+    struct dw_bench_answer answer = {.client = index, .first_ns = client->first_ns, .at_ns = at_ns};
+    char *text = is_http(client->address) ? plain_text(&raw) : join_records(&raw);
+    char *body = text != NULL ? strstr(text, "\r\n\r\n") : NULL;
 
     errno = 0;
     if (body == NULL)
         dw_bench_die("client %zu got no answer, its connection was closed after %zu bytes", index, raw.len);
-    answer.status = strncmp(text, "Status: ", 8) == 0 ? atoi(text + 8) : 200;
+    answer.status = status_of(text);
     answer.body = body + 4;
     (void)close(client->fd);
     client->fd = -1;
@@ -246,27 +289,27 @@ static void finish(struct dw_bench_pool *pool, size_t index, int64_t first_ns, i
 static void receive(struct dw_bench_pool *pool, size_t index, dw_bench_answer_fn *fn, void *context)
 {
     struct dw_bench_client *client = &pool->clients[index];
-    int64_t first_ns = 0, at_ns = 0;
+    int64_t at_ns = 0;
     char piece[16384];
     ssize_t got;
 
     while ((got = recv(client->fd, piece, sizeof piece, MSG_DONTWAIT)) > 0) {
         at_ns = dw_bench_ns();
-        if (first_ns == 0)
-            first_ns = at_ns;
+        if (client->first_ns == 0)
+            client->first_ns = at_ns;
         dw_buf_add(&client->raw, piece, (size_t)got);
     }
     if (got < 0 && errno == EAGAIN) {
         /* An answer is complete with END_REQUEST: the peer's close may come a little later. */
-        if (client->raw.len < 16 || client->raw.data[client->raw.len - 15] != 3)
+        if (is_http(client->address) || client->raw.len < 16 || client->raw.data[client->raw.len - 15] != 3)
             return;
     } else if (got < 0) {
         dw_bench_die("client %zu cannot read its answer", index);
     }
-    finish(pool, index, first_ns, at_ns, fn, context);
+    finish(pool, index, at_ns, fn, context);
 }
 
-void dw_bench_wait(struct dw_bench_pool *pool, int timeout_ms, dw_bench_answer_fn *fn, void *context)
+bool dw_bench_wait(struct dw_bench_pool *pool, int timeout_ms, dw_bench_answer_fn *fn, void *context)
 {
     struct epoll_event events[EVENTS];
     int count = epoll_wait(pool->epoll_fd, events, EVENTS, timeout_ms);
@@ -275,6 +318,7 @@ void dw_bench_wait(struct dw_bench_pool *pool, int timeout_ms, dw_bench_answer_f
         dw_bench_die("waiting failed");
     for (int i = 0; i < count; i++)
         receive(pool, (size_t)events[i].data.u64, fn, context);
+    return count != 0; /* -1: a signal, which is no silence */
 }
 
 struct all {
@@ -302,11 +346,10 @@ void dw_bench_all(struct dw_bench_pool *pool, size_t from, size_t to, size_t mos
     while (all.next < to && all.next - from < most)
         dw_bench_send(pool, all.next++, request);
     while (pool->busy > 0) {
-        size_t before = all.answered;
+        bool waited = dw_bench_wait(pool, 30000, on_all, &all);
 
-        dw_bench_wait(pool, 30000, on_all, &all);
         errno = 0;
-        if (all.answered == before)
+        if (!waited)
             dw_bench_die("no answer within 30 s");
     }
 }

@@ -14,6 +14,7 @@
 struct dw_bench_client {
     int fd; /* -1: no request under way */
     int64_t udt;
+    int64_t first_ns; /* when the answer under way began to come; 0: not yet */
     const char *address;
     struct dw_buf raw; /* of the answer so far */
 };
@@ -33,7 +34,7 @@ struct dw_bench_answer {
 };
 typedef void dw_bench_answer_fn(void *context, const struct dw_bench_answer *answer);
 
-/* All clients talk to `address`: unix:PATH or HOST:PORT. */
+/* All clients talk to `address`: unix:PATH or 127.0.0.1:PORT, by FastCGI; http:127.0.0.1:PORT, as browsers do. */
 void dw_bench_pool_init(struct dw_bench_pool *pool, size_t count, const char *address);
 /* Closes what is open. */
 void dw_bench_pool_fini(struct dw_bench_pool *pool);
@@ -41,8 +42,9 @@ void dw_bench_pool_fini(struct dw_bench_pool *pool);
 enum dw_bench_request { DW_BENCH_HANDSHAKE, DW_BENCH_POLL, DW_BENCH_POST, DW_BENCH_CALLBACK };
 void dw_bench_send(struct dw_bench_pool *pool, size_t client, enum dw_bench_request request);
 
-/* Waits at most that long for anything, and calls `fn` for each complete answer. */
-void dw_bench_wait(struct dw_bench_pool *pool, int timeout_ms, dw_bench_answer_fn *fn, void *context);
+/* Waits at most that long for anything, and calls `fn` for each complete answer.  False: silence all the
+ * time; true says that something came, not that an answer is complete. */
+bool dw_bench_wait(struct dw_bench_pool *pool, int timeout_ms, dw_bench_answer_fn *fn, void *context);
 /* Has clients from..to-1 make that request, `most` at a time, and waits for all the answers. */
 void dw_bench_all(struct dw_bench_pool *pool, size_t from, size_t to, size_t most, enum dw_bench_request request);
 

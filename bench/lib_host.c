@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,6 +67,15 @@ void dw_bench_host_init(struct dw_bench_host *host)
     (void)snprintf(scratch, sizeof scratch, "%s", host->dir);
     (void)snprintf(host->db, sizeof host->db, "%s/queue.db", host->dir);
     open_store(host);
+    dw_store_close(host->store);
+    host->store = NULL;
+}
+
+static struct dw_store *store_of(struct dw_bench_host *host)
+{
+    if (host->store == NULL)
+        open_store(host);
+    return host->store;
 }
 
 void dw_bench_host_fini(struct dw_bench_host *host)
@@ -90,7 +100,7 @@ void dw_bench_host_parked(struct dw_bench_host *host, size_t wanted)
 
     for (;;) {
         parked = 0;
-        if (dw_store_workers(host->store, add_parked, &parked, NULL) != DW_OK)
+        if (dw_store_workers(store_of(host), add_parked, &parked, NULL) != DW_OK)
             parked = wanted + 1;
         if (parked == wanted)
             return;
@@ -151,7 +161,7 @@ static void wait_for_workers(struct dw_bench_host *host, size_t wanted, pid_t pi
 
     while (alive < wanted) {
         alive = 0;
-        (void)dw_store_workers(host->store, count_alive, &alive, NULL);
+        (void)dw_store_workers(store_of(host), count_alive, &alive, NULL);
         errno = 0;
         if (waitpid(pid, NULL, WNOHANG) == pid || dw_bench_ns() > deadline)
             dw_bench_die("the responder did not start");
@@ -173,8 +183,8 @@ void dw_bench_listen(struct dw_bench_responder *responder, const struct dw_bench
         dw_bench_die("the responder does not listen on %s", address);
 }
 
-void dw_bench_spawn(struct dw_bench_responder *responder, const struct dw_bench_options *options,
-                    struct dw_bench_host *host, unsigned number)
+/* A listening Unix socket in the scratch folder. */
+static int listen_at(struct dw_bench_responder *responder, const struct dw_bench_host *host, unsigned number)
 {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -183,6 +193,14 @@ void dw_bench_spawn(struct dw_bench_responder *responder, const struct dw_bench_
     (void)snprintf(responder->address, sizeof responder->address, "unix:%s", name.sun_path);
     if (fd < 0 || bind(fd, (const struct sockaddr *)&name, sizeof name) != 0 || listen(fd, 64) != 0)
         dw_bench_die("cannot listen on %s", responder->address);
+    return fd;
+}
+
+void dw_bench_spawn(struct dw_bench_responder *responder, const struct dw_bench_options *options,
+                    struct dw_bench_host *host, unsigned number)
+{
+    int fd = listen_at(responder, host, number);
+
     responder->pid = fork();
     if (responder->pid == 0) {
         if (dup2(fd, STDIN_FILENO) < 0)
@@ -203,6 +221,111 @@ void dw_bench_stop(struct dw_bench_responder *responder)
     errno = 0;
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
         dw_bench_die("the responder ended with status %d", status);
+}
+
+/* ---- other programs ---- */
+
+unsigned dw_bench_free_port(void)
+{
+    struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof name;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (fd < 0 || bind(fd, (const struct sockaddr *)&name, sizeof name) != 0 ||
+        getsockname(fd, (struct sockaddr *)&name, &len) != 0)
+        dw_bench_die("no free port");
+    (void)close(fd);
+    return ntohs(name.sin_port);
+}
+
+void dw_bench_spawn_other(struct dw_bench_responder *other, const char *program, struct dw_bench_host *host)
+{
+    int fd = listen_at(other, host, 9999);
+
+    other->pid = fork();
+    if (other->pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+        if (dup2(fd, STDIN_FILENO) < 0)
+            _exit(127);
+        (void)execl(program, program, (char *)NULL);
+        (void)fprintf(stderr, "bench: cannot run %s: %s\n", program, strerror(errno));
+        _exit(127);
+    }
+    if (other->pid < 0)
+        dw_bench_die("cannot start %s", program);
+    (void)close(fd);
+}
+
+static void write_lighttpd_conf(const char *path, unsigned port, const char *dir, const char *address)
+{
+    FILE *file = fopen(path, "w");
+
+    if (file == NULL)
+        dw_bench_die("cannot write %s", path);
+    (void)fprintf(file,
+                  "server.modules = ( \"mod_fastcgi\" )\nserver.bind = \"127.0.0.1\"\nserver.port = %u\n"
+                  "server.document-root = \"%s\"\nserver.errorlog = \"%s/lighttpd.log\"\n"
+                  "fastcgi.server = ( \"/chsk\" => (( \"socket\" => \"%s\", \"check-local\" => \"disable\" )) )\n",
+                  port, dir, dir, address + strlen("unix:"));
+    if (fclose(file) != 0)
+        dw_bench_die("cannot write %s", path);
+}
+
+static bool answers_on(unsigned port)
+{
+    struct sockaddr_in name = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool connected = fd >= 0 && connect(fd, (const struct sockaddr *)&name, sizeof name) == 0;
+
+    if (fd >= 0)
+        (void)close(fd);
+    return connected;
+}
+
+bool dw_bench_lighttpd(struct dw_bench_responder *lighttpd, const struct dw_bench_responder *responder,
+                       struct dw_bench_host *host)
+{
+    int64_t deadline = dw_bench_ns() + 10000000000;
+    unsigned port = dw_bench_free_port();
+    char conf[96];
+
+    (void)snprintf(conf, sizeof conf, "%s/lighttpd.conf", host->dir);
+    write_lighttpd_conf(conf, port, host->dir, responder->address);
+    (void)snprintf(lighttpd->address, sizeof lighttpd->address, "http:127.0.0.1:%u", port);
+    lighttpd->pid = fork();
+    if (lighttpd->pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+        (void)execlp("lighttpd", "lighttpd", "-D", "-f", conf, (char *)NULL);
+        (void)execl("/usr/sbin/lighttpd", "lighttpd", "-D", "-f", conf, (char *)NULL);
+        _exit(127);
+    }
+    if (lighttpd->pid < 0)
+        dw_bench_die("cannot start lighttpd");
+    while (!answers_on(port)) {
+        if (waitpid(lighttpd->pid, NULL, WNOHANG) == lighttpd->pid)
+            return false;
+        errno = 0;
+        if (dw_bench_ns() > deadline)
+            dw_bench_die("lighttpd did not start");
+        dw_bench_sleep_us(5000);
+    }
+    return true;
+}
+
+void dw_bench_stop_other(struct dw_bench_responder *other)
+{
+    (void)kill(other->pid, SIGTERM);
+    (void)waitpid(other->pid, NULL, 0);
+}
+
+int64_t dw_bench_wal_bytes(const struct dw_bench_host *host)
+{
+    struct stat status;
+    char path[112];
+
+    (void)snprintf(path, sizeof path, "%s-wal", host->db);
+    return stat(path, &status) == 0 ? (int64_t)status.st_size : 0;
 }
 
 /* ---- /proc ---- */

@@ -11,10 +11,12 @@
 /* A folder in $TMPDIR or /tmp, made for one benchmark, and a look at its queue from outside. */
 struct dw_bench_host {
     char dir[64], db[96];
-    struct dw_store *store; /* for reading how many polls are parked */
+    struct dw_store *store; /* for reading how many polls are parked; opened when that is first asked */
 };
 
-/* Makes folder and queue; the folder is removed when the program ends. */
+/* Makes folder and queue; the folder is removed when the program ends.  No database is open here before
+ * dw_bench_listen or _spawn: processes forked until then (the app, the watchers) inherit none, which
+ * SQLite doesn't bear. */
 void dw_bench_host_init(struct dw_bench_host *host);
 void dw_bench_host_fini(struct dw_bench_host *host);
 /* Waits until the workers hold exactly `parked` polls together. */
@@ -22,6 +24,9 @@ void dw_bench_host_parked(struct dw_bench_host *host, size_t parked);
 
 /* A setting for the responders started from now on: DUMBWAITER_<name>=value. */
 void dw_bench_setting(const char *name, const char *value);
+
+/* A TCP port of 127.0.0.1 that nobody listens on. */
+unsigned dw_bench_free_port(void);
 
 struct dw_bench_responder {
     pid_t pid;
@@ -35,6 +40,15 @@ void dw_bench_listen(struct dw_bench_responder *responder, const struct dw_bench
 void dw_bench_spawn(struct dw_bench_responder *responder, const struct dw_bench_options *options,
                     struct dw_bench_host *host, unsigned number);
 void dw_bench_stop(struct dw_bench_responder *responder);
+/* Any FastCGI program, started as by mod_fcgid; not one of the queue's workers. */
+void dw_bench_spawn_other(struct dw_bench_responder *other, const char *program, struct dw_bench_host *host);
+/* lighttpd in front of `responder`: its address is http:127.0.0.1:PORT.  False: it is not installed. */
+bool dw_bench_lighttpd(struct dw_bench_responder *lighttpd, const struct dw_bench_responder *responder,
+                       struct dw_bench_host *host);
+/* Ends one of the last two by SIGTERM, whatever it says. */
+void dw_bench_stop_other(struct dw_bench_responder *other);
+/* Bytes of the queue's WAL. */
+int64_t dw_bench_wal_bytes(const struct dw_bench_host *host);
 
 struct dw_bench_memory {
     int64_t rss, private_dirty; /* bytes */

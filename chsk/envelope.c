@@ -124,6 +124,21 @@ const struct dw_value *dw_chsk_dummy(struct dw_arena *arena)
     return dw_keyword(arena, "chsk/dummy-cb-200");
 }
 
+const struct dw_value *dw_chsk_ws_ping(struct dw_arena *arena)
+{
+    return dw_keyword(arena, "chsk/ws-ping");
+}
+
+const struct dw_value *dw_chsk_pong(struct dw_arena *arena)
+{
+    return dw_string(arena, "pong");
+}
+
+const struct dw_value *dw_chsk_error(struct dw_arena *arena)
+{
+    return dw_keyword(arena, "chsk/error");
+}
+
 /* JSON has no keywords: there the event id is a string. */
 static bool is_event_id(const struct dw_packer *packer, const struct dw_value *id)
 {

@@ -37,6 +37,9 @@ const struct dw_value *dw_chsk_handshake(struct dw_arena *arena, int generation,
                                          const struct dw_value *data);
 const struct dw_value *dw_chsk_timeout(struct dw_arena *arena);
 const struct dw_value *dw_chsk_dummy(struct dw_arena *arena);
+const struct dw_value *dw_chsk_ws_ping(struct dw_arena *arena); /* WebSocket: the server's ping, a bare keyword */
+const struct dw_value *dw_chsk_pong(struct dw_arena *arena);    /* WebSocket: the answer to the client's ping */
+const struct dw_value *dw_chsk_error(struct dw_arena *arena);   /* a callback's result that the client library knows */
 
 /* An event as the client sent it. */
 enum dw_event_kind {

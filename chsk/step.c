@@ -9,12 +9,12 @@
 /* A client that really polls again after this long has a later udt. */
 #define UDT_TICK_MS 50
 
-static bool is_retransmission(const struct dw_chsk *state, int64_t udt, int64_t now_ms)
+/* The newest GET over again, by its client's clock? */
+static bool is_copy(const struct dw_chsk *state, int64_t udt, const struct dw_input *in)
 {
-    int64_t skew = udt - now_ms;
-
-    return udt != 0 && udt == state->udt && skew > -UDT_SKEW_MS && skew < UDT_SKEW_MS &&
-           now_ms - state->seen_ms > UDT_TICK_MS;
+    if (udt == 0 || udt != state->udt || udt <= in->now_ms - UDT_SKEW_MS || udt >= in->now_ms + UDT_SKEW_MS)
+        return false;
+    return !in->u.get.claim_sent || in->now_ms - state->seen_ms > UDT_TICK_MS;
 }
 
 /* Does this GET, or one that died on the way, show that the answer under way has arrived? */
@@ -23,31 +23,29 @@ static bool is_proof(const struct dw_chsk *state, const struct dw_input *in)
     if (!state->known || in->u.get.claim_epoch != state->epoch || in->u.get.claim_upto < 0)
         return false;
     if (in->u.get.handshake)
-        return in->u.get.lost_poll && !is_retransmission(state, in->u.get.lost_udt, in->now_ms);
-    return !is_retransmission(state, in->u.get.udt, in->now_ms);
+        return in->u.get.lost_poll && !is_copy(state, in->u.get.lost_udt, in);
+    return !is_copy(state, in->u.get.udt, in);
 }
 
-/* Where the client's next event is looked for.  True: something before it may be gone. */
-static bool place_cursor(struct dw_chsk *state, const struct dw_input *in)
+bool dw_chsk_place(struct dw_chsk *state, const struct dw_place *place)
 {
-    bool proof = is_proof(state, in), gap = false;
+    bool gap = false;
 
     if (!state->known) {
         /* New means now; only a client that thinks it is known, after we forgot, is owed the rest. */
-        bool forgotten = in->u.get.amnesia && !in->u.get.handshake;
-
-        state->cursor = forgotten ? in->u.get.horizon : in->u.get.end;
-        gap = forgotten && in->u.get.horizon > 0;
+        state->cursor = place->forgotten ? place->horizon : place->end;
+        /* One that starts anew could be one that we forgot: it may have been owed what is there. */
+        gap = place->amnesia && state->cursor > 0;
     }
-    if (proof && in->u.get.claim_upto > state->cursor)
-        state->cursor = in->u.get.claim_upto;
-    if (state->cursor > in->u.get.end) {
+    if (place->proven > state->cursor)
+        state->cursor = place->proven;
+    if (state->cursor > place->end) {
         /* The queue was restored or lost its last commits: ids there now are not the ones it saw. */
-        state->cursor = in->u.get.end;
+        state->cursor = place->end;
         gap = true;
     }
-    if (state->cursor < in->u.get.horizon) {
-        state->cursor = in->u.get.horizon;
+    if (state->cursor < place->horizon) {
+        state->cursor = place->horizon;
         gap = true;
     }
     return gap;
@@ -57,8 +55,15 @@ static struct dw_effect step_get(struct dw_chsk *state, const struct dw_input *i
 {
     struct dw_effect effect = {.kind = DW_FX_READ};
     bool was_known = state->known;
+    struct dw_place place = {
+        .proven = is_proof(state, in) ? in->u.get.claim_upto : -1,
+        .end = in->u.get.end,
+        .horizon = in->u.get.horizon,
+        .amnesia = in->u.get.amnesia,
+        .forgotten = in->u.get.amnesia && !in->u.get.handshake,
+    };
 
-    effect.gap = place_cursor(state, in);
+    effect.gap = dw_chsk_place(state, &place);
     effect.handshake = in->u.get.handshake || !was_known;
     state->known = true;
     state->epoch = (state->epoch + 1) % DW_CHSK_EPOCHS;

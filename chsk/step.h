@@ -1,5 +1,5 @@
-/* The protocol's state machine for one Ajax client, as a pure step function: what happened goes in,
- * what is to be done comes out.  No clock, no I/O, no allocation; hub/ carries the effects out.
+/* The protocol's state machine for one Ajax client (WebSocket: ws_step.h), as a pure step function: what happened goes
+ * in, what is to be done comes out.  No clock, no I/O, no allocation; hub/ carries the effects out.
  *
  * Receipt.  A stock Sente client acknowledges only implicitly (asks.md): after a failed poll its next
  * GET carries handshake?; a poll without it proves that our last answer arrived.  So the durable
@@ -10,8 +10,10 @@
  *      GET handshake                  =>  unknown: cursor stays 4, 5..7 are sent again,
  *                                         unless a poll is known to have come in between and died
  *
- * A browser may send a GET again by itself when a kept connection breaks; that copy proves nothing.
- * It is known by its unchanged udt, the client's clock, after time has passed. */
+ * A GET may be sent again by itself, by a browser whose kept connection broke or a web server whose
+ * backend died; that copy proves nothing.  It is known by its unchanged udt, the client's clock.  A quick
+ * client may really poll again in the same tick of its clock: that counts where the whole answer had left
+ * before, so that no web server has a reason to try again. */
 #ifndef DW_CHSK_STEP_H
 #define DW_CHSK_STEP_H
 
@@ -32,6 +34,18 @@ struct dw_chsk {
     uint8_t generation; /* of its messages; 0: none seen yet */
 };
 
+/* What decides where a client's next event is looked for. */
+struct dw_place {
+    int64_t proven;       /* push id up to which receipt has been proven since the row was stored; -1: none */
+    int64_t end, horizon; /* newest push id; newest push id that retention removed */
+    bool amnesia;         /* the client table was lost lately */
+    bool forgotten;       /* an unknown client may be one that was known before the client table was lost */
+};
+
+/* Sets the cursor of a client of either transport that has come (back).  True: pushes for it that
+ * stand before it may be gone. */
+bool dw_chsk_place(struct dw_chsk *state, const struct dw_place *place);
+
 enum dw_input_kind {
     DW_IN_GET,  /* a GET that passed all checks */
     DW_IN_MAIL, /* the mailbox was read as DW_FX_READ asked */
@@ -47,6 +61,7 @@ struct dw_input {
             int64_t udt;          /* 0: none */
             uint32_t claim_epoch; /* the answer under way: which GET it belongs to, ... */
             int64_t claim_upto;   /* ... and the push id that it ends at; -1: none */
+            bool claim_sent;      /* ... and whether all of it has been, or surely will be, handed over */
             bool lost_poll;       /* a poll came after that answer, but died with its worker: ... */
             int64_t lost_udt;     /* ... its client clock */
             int64_t end;          /* newest push id */

@@ -1,10 +1,13 @@
 /* Opens what stands behind the server: settings, hub, worker slot, housekeeping. */
 #include "fcgi/server_internal.h"
 
+#include "base/listen.h"
 #include "base/log.h"
-#include "fcgi/listen.h"
+#include "fcgi/webroot.h"
 
+#include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Descriptors that are no held polls: listening socket, databases, doorbell, requests being served. */
 #define OWN_DESCRIPTORS 256
@@ -20,7 +23,8 @@ static void *house_main(void *context)
     return NULL;
 }
 
-/* The request's own settings, as one text that can be compared. */
+/* The request's own settings, as one text that can be compared: the web server sends those of a virtual
+ * host in the same order each time. */
 static void collect_settings(char *const *env, struct dw_buf *out)
 {
     static const char prefix[] = "DUMBWAITER_";
@@ -36,18 +40,11 @@ static void collect_settings(char *const *env, struct dw_buf *out)
 static int apply_settings(struct dw_fcgi *fcgi, char *const *env, struct dw_err *err)
 {
     struct dw_backend *backend = &fcgi->backend;
-    char *const *entry;
-    int rc;
 
     collect_settings(env, &backend->settings);
     if (dw_buf_failed(&backend->settings))
         return dw_err_set(err, DW_NOMEM, "out of memory");
-    rc = dw_conf_env(fcgi->conf, env, err);
-    for (entry = env; rc == DW_OK && entry != NULL && *entry != NULL; entry++) {
-        if (strncmp(*entry, "DUMBWAITER_DB=", 14) == 0)
-            rc = dw_conf_set(fcgi->conf, "store", "path", *entry + 14, err);
-    }
-    return rc;
+    return backend->settings.len > 0 ? dw_conf_apply(fcgi->conf, NULL, env, err) : DW_OK;
 }
 
 static void raise_limit(struct dw_fcgi *fcgi)
@@ -65,6 +62,7 @@ static int open_parts(struct dw_fcgi *fcgi, struct dw_err *err)
 {
     struct dw_backend *backend = &fcgi->backend;
     struct dw_store_options options;
+    int32_t worker = -1;
     int rc;
 
     raise_limit(fcgi);
@@ -74,9 +72,10 @@ static int open_parts(struct dw_fcgi *fcgi, struct dw_err *err)
     options = dw_hub_store_options(fcgi->conf, true);
     rc = dw_store_open_sqlite(&options, &backend->house_store, err);
     if (rc == DW_OK)
-        rc = dw_store_worker_join(backend->house_store, &backend->hub.worker, err);
+        rc = dw_store_worker_join(backend->house_store, &worker, err);
     if (rc != DW_OK)
         return rc;
+    atomic_store(&backend->hub.worker, worker);
     backend->house = dw_house_new(&backend->hub, backend->house_store);
     if (backend->house == NULL)
         return dw_err_set(err, DW_NOMEM, "out of memory");
@@ -101,37 +100,81 @@ static bool is_same(struct dw_backend *backend, char *const *env)
     bool same;
 
     collect_settings(env, &asked);
-    same = asked.len == 0 ||
-           (asked.len == backend->settings.len && memcmp(asked.data, backend->settings.data, asked.len) == 0);
+    same = !dw_buf_failed(&asked) && asked.len == backend->settings.len &&
+           (asked.len == 0 || memcmp(asked.data, backend->settings.data, asked.len) == 0);
     dw_buf_fini(&asked);
     return same;
+}
+
+/* The request comes with other settings than this process was set up with.  Mostly its site has just been set
+ * up anew (mod_fcgid keeps the process): the web server will start another one. */
+static int refuse_settings(struct dw_fcgi *fcgi, char *const *env, struct dw_err *err)
+{
+    struct dw_conf asked;
+    int rc = dw_conf_init(&asked, err);
+
+    if (rc != DW_OK)
+        return rc;
+    rc = dw_conf_env(&asked, env, err);
+    dw_conf_fini(&asked);
+    if (rc != DW_OK)
+        return rc;
+    if (!fcgi->lazy)
+        return dw_err_set(err, DW_CONF,
+                          "the request asks for other settings than this process was started with: set them there");
+    (void)kill(getpid(), SIGTERM);
+    return dw_err_set(err, DW_BUSY,
+                      "the request asks for other settings than this process serves: it ends, so that a new one "
+                      "takes them (if this goes on, two sites share a process: give each its own)");
+}
+
+/* Once, unless it fails. */
+static int look(struct dw_fcgi *fcgi, char *const *env, struct dw_err *err)
+{
+    int rc = DW_OK;
+
+    if (env != NULL && !atomic_load_explicit(&fcgi->backend.looked, memory_order_relaxed)) {
+        rc = dw_webroot_check(fcgi->conf, env, err);
+        atomic_store_explicit(&fcgi->backend.looked, rc == DW_OK, memory_order_release);
+    }
+    return rc;
+}
+
+static int open_once(struct dw_fcgi *fcgi, char *const *env, struct dw_err *err)
+{
+    struct dw_backend *backend = &fcgi->backend;
+    int rc;
+
+    dw_buf_reset(&backend->settings);
+    rc = apply_settings(fcgi, env, err);
+    if (rc == DW_OK)
+        rc = look(fcgi, env, err);
+    if (rc == DW_OK)
+        rc = open_parts(fcgi, err);
+    if (rc == DW_OK) {
+        atomic_store(&fcgi->body_max, dw_request_body_max(fcgi->conf));
+        atomic_store_explicit(&backend->open, true, memory_order_release);
+    } else {
+        close_parts(backend);
+    }
+    return rc;
 }
 
 int dw_backend_open(struct dw_fcgi *fcgi, char *const *env, struct dw_err *err)
 {
     struct dw_backend *backend = &fcgi->backend;
+    bool looked = env == NULL || atomic_load_explicit(&backend->looked, memory_order_acquire);
     int rc = DW_OK;
 
-    if (!atomic_load_explicit(&backend->open, memory_order_acquire)) {
+    if (!looked || !atomic_load_explicit(&backend->open, memory_order_acquire)) {
         (void)pthread_mutex_lock(&backend->mutex);
-        if (!atomic_load_explicit(&backend->open, memory_order_relaxed)) {
-            dw_buf_reset(&backend->settings);
-            rc = apply_settings(fcgi, env, err);
-            if (rc == DW_OK)
-                rc = open_parts(fcgi, err);
-            if (rc == DW_OK)
-                atomic_store(&fcgi->body_max, dw_request_body_max(fcgi->conf));
-            if (rc == DW_OK)
-                atomic_store_explicit(&backend->open, true, memory_order_release);
-            else
-                close_parts(backend);
-        }
+        if (!atomic_load_explicit(&backend->open, memory_order_relaxed))
+            rc = open_once(fcgi, env, err);
+        else
+            rc = look(fcgi, env, err);
         (void)pthread_mutex_unlock(&backend->mutex);
     }
-    if (rc == DW_OK && env != NULL && !is_same(backend, env))
-        return dw_err_set(err, DW_CONF,
-                          "this process serves other settings than the request asks for: give each its own process");
-    return rc;
+    return rc == DW_OK && env != NULL && !is_same(backend, env) ? refuse_settings(fcgi, env, err) : rc;
 }
 
 void dw_backend_close(struct dw_fcgi *fcgi)

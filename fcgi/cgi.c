@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "fcgi/variables.h"
+#include "fcgi/webroot.h"
 #include "hub/arrival.h"
 #include "hub/house.h"
 #include "hub/lot.h"
@@ -29,7 +30,7 @@ struct cgi {
     bool answered;
 };
 
-static void write_all(const char *bytes, size_t len)
+static bool write_all(const char *bytes, size_t len)
 {
     while (len > 0) {
         ssize_t sent = write(STDOUT_FILENO, bytes, len);
@@ -37,31 +38,34 @@ static void write_all(const char *bytes, size_t len)
         if (sent < 0 && errno == EINTR)
             continue;
         if (sent < 0)
-            return; /* the web server has given up; what was claimed is sent again */
+            return false; /* the web server has given up; what was claimed is sent again */
         bytes += sent;
         len -= (size_t)sent;
     }
+    return true;
 }
 
-static void write_answer(const struct dw_answer *answer)
+/* True: the web server has all of it. */
+static bool write_answer(const struct dw_answer *answer)
 {
     struct dw_buf out = DW_BUF_INIT;
+    bool sent;
 
     dw_answer_head(answer, &out);
     dw_buf_add(&out, answer->body.data, answer->body.len);
-    if (!dw_buf_failed(&out))
-        write_all(out.data, out.len);
+    sent = !dw_buf_failed(&out) && write_all(out.data, out.len);
     dw_buf_fini(&out);
     /* End the answer now: the web server need not wait for our housekeeping. */
     (void)close(STDOUT_FILENO);
+    return sent;
 }
 
 static void on_answer(void *context, struct dw_parked *parked, const struct dw_answer *answer)
 {
     struct cgi *cgi = context;
 
-    (void)parked;
-    write_answer(answer);
+    if (write_answer(answer) && parked->kind == DW_PARKED_POLL)
+        dw_store_claim_sent(cgi->store, parked->slot, parked->epoch);
     cgi->answered = true;
 }
 
@@ -97,6 +101,7 @@ static int block_signals(sigset_t *set)
     (void)sigemptyset(set);
     (void)sigaddset(set, SIGTERM);
     (void)sigaddset(set, SIGINT);
+    (void)sigaddset(set, SIGHUP);
     return sigprocmask(SIG_BLOCK, set, NULL);
 }
 
@@ -116,7 +121,7 @@ static void step_house(struct cgi *cgi)
 /* Waits for what the request waits for.  Standard output breaking means that the client is gone. */
 static int wait_for_answer(struct cgi *cgi, struct dw_parked *parked, struct dw_err *err)
 {
-    const struct dw_lot_callbacks callbacks = {on_answer, NULL, cgi};
+    const struct dw_lot_callbacks callbacks = {.answer = on_answer, .context = cgi};
     struct dw_wake *wake = NULL;
     struct dw_lot *lot = NULL;
     struct pollfd fds[3] = {{.fd = STDOUT_FILENO}, {.fd = open_signals(), .events = POLLIN}, {.events = POLLIN}};
@@ -134,6 +139,7 @@ static int wait_for_answer(struct cgi *cgi, struct dw_parked *parked, struct dw_
     fds[2].fd = dw_wake_fd(wake);
     dw_lot_adopt(lot, parked);
     step_house(cgi);
+    dw_house_leave(cgi->house); /* or nobody would keep house while this one waits */
     while (!cgi->answered) {
         int64_t wait = dw_lot_due(lot) - dw_clock_mono_ms();
 
@@ -157,6 +163,7 @@ static int wait_for_answer(struct cgi *cgi, struct dw_parked *parked, struct dw_
 static int open_parts(struct cgi *cgi, struct dw_conf *conf, struct dw_err *err)
 {
     struct dw_store_options options;
+    int32_t worker = -1;
     int rc = dw_hub_init(&cgi->hub, conf, DW_SERVING_CGI, err);
 
     if (rc != DW_OK)
@@ -164,9 +171,10 @@ static int open_parts(struct cgi *cgi, struct dw_conf *conf, struct dw_err *err)
     options = dw_hub_store_options(conf, true);
     rc = dw_store_open_sqlite(&options, &cgi->store, err);
     if (rc == DW_OK)
-        rc = dw_store_worker_join(cgi->store, &cgi->hub.worker, err);
+        rc = dw_store_worker_join(cgi->store, &worker, err);
     if (rc != DW_OK)
         return rc;
+    atomic_store(&cgi->hub.worker, worker);
     cgi->house = dw_house_new(&cgi->hub, cgi->store);
     cgi->server = dw_server_new(&cgi->hub, cgi->store);
     return cgi->house != NULL && cgi->server != NULL ? DW_OK : dw_err_set(err, DW_NOMEM, "out of memory");
@@ -180,6 +188,8 @@ static void note_arrival(struct cgi *cgi, const struct dw_request *request)
     const char *user = request->remote_user != NULL ? request->remote_user : "";
     struct dw_arrival arrival;
 
+    if (request->upgrade != NULL || request->websocket_key != NULL)
+        return; /* the opening of a WebSocket is no poll and proves nothing */
     if (request->method != NULL && strcmp(request->method, "GET") == 0 &&
         dw_arrival_of(query, strlen(query), cookie, strlen(cookie), user, strlen(user), &arrival) && !arrival.handshake)
         dw_store_arrival_note(cgi->store, arrival.key, arrival.udt);
@@ -202,11 +212,22 @@ static int serve(struct cgi *cgi, struct dw_request *request, size_t length, str
     if (parked != NULL) {
         rc = wait_for_answer(cgi, parked, err);
     } else {
-        write_answer(answer);
+        if (write_answer(answer) && answer->claimed)
+            dw_store_claim_sent(cgi->store, answer->slot, answer->epoch);
         cgi->answered = true;
     }
     dw_buf_fini(&body);
     return rc;
+}
+
+int dw_cgi_refuse(void)
+{
+    struct dw_answer answer = DW_ANSWER_INIT;
+
+    dw_answer_text(&answer, 500, DW_NOT_SET_UP);
+    (void)write_answer(&answer);
+    dw_buf_fini(&answer.body);
+    return 1;
 }
 
 int dw_cgi_run(struct dw_conf *conf, char *const *env)
@@ -219,16 +240,16 @@ int dw_cgi_run(struct dw_conf *conf, char *const *env)
     int rc;
 
     (void)block_signals(&blocked);
-    rc = open_parts(&cgi, conf, &err);
+    rc = dw_webroot_check(conf, env, &err);
+    if (rc == DW_OK)
+        rc = open_parts(&cgi, conf, &err);
     dw_variables_request(env, &request);
     if (rc == DW_OK)
         rc = serve(&cgi, &request, dw_variables_content_length(env), &answer, &err);
     if (rc != DW_OK) {
         dw_log_error("cannot serve: %s", dw_err_say(&err, rc));
-        if (!cgi.answered) {
-            dw_answer_text(&answer, 500, "Dumbwaiter cannot open its event queue; its log says why");
-            write_answer(&answer);
-        }
+        if (!cgi.answered)
+            (void)dw_cgi_refuse();
     } else {
         step_house(&cgi);
         (void)dw_hub_flush_counters(&cgi.hub, cgi.store, NULL);

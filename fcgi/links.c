@@ -28,11 +28,11 @@ void dw_link_free(struct dw_link *link)
 
 unsigned dw_links_close_overdue(struct dw_links *list, int64_t now_ms)
 {
+    struct dw_link *link, *next;
     unsigned closed = 0;
 
-    while (list->first != NULL && list->first->deadline_ms <= now_ms) {
-        struct dw_link *link = list->first;
-
+    for (link = list->first; link != NULL && link->deadline_ms <= now_ms; link = next) {
+        next = link->next;
         dw_links_remove(list, link);
         (void)close(link->descriptor);
         dw_link_free(link);

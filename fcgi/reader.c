@@ -4,12 +4,15 @@
 
 #include "base/log.h"
 #include "fcgi/message.h"
+#include "fcgi/variables.h"
 #include "hub/serve.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+
+#define RETRY_MS 1000
 
 struct reader {
     struct dw_fcgi *fcgi;
@@ -19,10 +22,20 @@ struct reader {
     struct dw_buf out, head;
 };
 
+/* What a client sends goes into the queue file; its other requests only read that. */
+static bool is_write(const struct dw_inflow *inflow)
+{
+    size_t len;
+    const char *method = dw_inflow_param(inflow, "REQUEST_METHOD", &len);
+
+    return method != NULL && len == 4 && memcmp(method, "POST", 4) == 0;
+}
+
 void dw_readers_hand(struct dw_fcgi *fcgi, struct dw_link *link)
 {
     (void)pthread_mutex_lock(&fcgi->mutex);
-    dw_links_add(&fcgi->ready, link);
+    link->writes = is_write(&link->in);
+    dw_links_add(link->writes ? &fcgi->ready_writes : &fcgi->ready, link);
     (void)pthread_cond_signal(&fcgi->work);
     (void)pthread_mutex_unlock(&fcgi->mutex);
 }
@@ -33,29 +46,33 @@ static void notify_loop(struct dw_fcgi *fcgi)
         dw_log_error("cannot wake the loop");
 }
 
-/* Writes what is in `out` and ends the connection, now or, where the peer is slow, by the loop. */
-static void write_out(struct reader *reader, int descriptor)
+/* Writes what is in `out` and ends the connection, now or, where the peer is slow, by the loop.  True:
+ * all is written. */
+static bool write_out(struct reader *reader, int descriptor)
 {
     struct dw_fcgi *fcgi = reader->fcgi;
     struct dw_link *link;
     size_t written = 0;
+    int state;
 
     if (dw_buf_failed(&reader->out)) {
         (void)close(descriptor);
-        return;
+        return false;
     }
-    if (dw_output_write(descriptor, &reader->out, &written) != 0)
-        return;
+    state = dw_output_write(descriptor, &reader->out, &written);
+    if (state != 0)
+        return state > 0;
     link = dw_output_link(fcgi, descriptor, &reader->out, written);
     if (link == NULL) {
         (void)close(descriptor);
-        return;
+        return false;
     }
     (void)pthread_mutex_lock(&fcgi->mutex);
     link->next = fcgi->handed_leaving;
     fcgi->handed_leaving = link;
     (void)pthread_mutex_unlock(&fcgi->mutex);
     notify_loop(fcgi);
+    return false;
 }
 
 static void hand_parked(struct reader *reader, struct dw_parked *parked, int descriptor, uint16_t request_id)
@@ -102,7 +119,12 @@ static struct dw_parked *answer(struct reader *reader, struct dw_answer *answer)
 
     if (rc != DW_OK) {
         dw_log_error("cannot serve: %s", dw_err_say(&err, rc));
-        dw_answer_text(answer, 500, "Dumbwaiter cannot open its event queue; its log says why");
+        if (rc == DW_BUSY) {
+            dw_answer_text(answer, 503, "Come back in a moment");
+            answer->retry_ms = RETRY_MS;
+        } else {
+            dw_answer_text(answer, 500, DW_NOT_SET_UP);
+        }
         return NULL;
     }
     if (!message->too_long && !message->cut) {
@@ -127,7 +149,7 @@ static void serve(struct reader *reader, struct dw_link *link)
     dw_buf_reset(&reader->out);
     if (!dw_message_read(&reader->message, &link->in, &reader->out)) {
         dw_message_release(&reader->message);
-        write_out(reader, link->descriptor);
+        (void)write_out(reader, link->descriptor);
         return;
     }
     request_id = (uint16_t)reader->message.fcgx.requestId;
@@ -137,9 +159,22 @@ static void serve(struct reader *reader, struct dw_link *link)
         hand_parked(reader, parked, link->descriptor, request_id);
     } else {
         dw_output_records(&reader->out, &reader->head, request_id, &made);
-        write_out(reader, link->descriptor);
+        if (write_out(reader, link->descriptor) && made.claimed)
+            dw_store_claim_sent(reader->store, made.slot, made.epoch);
     }
     dw_buf_fini(&made.body);
+}
+
+/* The one that came first, of those that may be served now.  While an app holds the queue's write lock, one
+ * reader is left for everything else. */
+static struct dw_link *first_ready(struct dw_fcgi *fcgi)
+{
+    unsigned writing_max = fcgi->conf->limits_threads > 1 ? (unsigned)fcgi->conf->limits_threads - 1 : 1;
+    struct dw_link *link = fcgi->ready.first, *write = fcgi->ready_writes.first;
+
+    if (write == NULL || fcgi->writing >= writing_max)
+        return link;
+    return link == NULL || write->deadline_ms < link->deadline_ms ? write : link;
 }
 
 static struct dw_link *take_ready(struct dw_fcgi *fcgi)
@@ -147,21 +182,26 @@ static struct dw_link *take_ready(struct dw_fcgi *fcgi)
     struct dw_link *link;
 
     (void)pthread_mutex_lock(&fcgi->mutex);
-    while (fcgi->ready.first == NULL && !fcgi->readers_stop)
+    while ((link = first_ready(fcgi)) == NULL && !fcgi->readers_stop)
         (void)pthread_cond_wait(&fcgi->work, &fcgi->mutex);
-    link = fcgi->ready.first;
     if (link != NULL) {
-        dw_links_remove(&fcgi->ready, link);
+        dw_links_remove(link->writes ? &fcgi->ready_writes : &fcgi->ready, link);
         fcgi->busy++;
+        if (link->writes)
+            fcgi->writing++;
     }
     (void)pthread_mutex_unlock(&fcgi->mutex);
     return link;
 }
 
-static void done(struct dw_fcgi *fcgi)
+static void done(struct dw_fcgi *fcgi, bool wrote)
 {
     (void)pthread_mutex_lock(&fcgi->mutex);
     fcgi->busy--;
+    if (wrote) {
+        fcgi->writing--;
+        (void)pthread_cond_signal(&fcgi->work); /* others may have waited for that */
+    }
     (void)pthread_mutex_unlock(&fcgi->mutex);
     if (atomic_load_explicit(&fcgi->backend.hub.draining, memory_order_relaxed))
         notify_loop(fcgi);
@@ -175,9 +215,11 @@ static void *reader_main(void *context)
 
     dw_message_init(&reader.message);
     while ((link = take_ready(fcgi)) != NULL) {
+        bool wrote = link->writes;
+
         serve(&reader, link);
         dw_link_free(link);
-        done(fcgi);
+        done(fcgi, wrote);
     }
     dw_message_fini(&reader.message);
     dw_buf_fini(&reader.out);
@@ -214,4 +256,5 @@ void dw_readers_stop(struct dw_fcgi *fcgi)
         (void)pthread_join(fcgi->readers[i], NULL);
     free(fcgi->readers);
     (void)dw_links_close_overdue(&fcgi->ready, INT64_MAX);
+    (void)dw_links_close_overdue(&fcgi->ready_writes, INT64_MAX);
 }

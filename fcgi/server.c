@@ -6,8 +6,8 @@
 #include "fcgi/server.h"
 
 #include "base/clock.h"
+#include "base/listen.h"
 #include "base/log.h"
-#include "fcgi/listen.h"
 #include "fcgi/message.h"
 #include "fcgi/server_internal.h"
 #include "hub/arrival.h"
@@ -32,6 +32,7 @@ enum kind { KIND_PARKED, KIND_ARRIVING, KIND_LEAVING, KIND_LISTEN, KIND_NOTIFY, 
 #define ACCEPT_ROUND 64     /* connections accepted before looking at anything else */
 #define ACCEPT_PAUSE_MS 100 /* when out of descriptors */
 #define STOP_PATIENCE_MS 5000
+#define LOOP_BUSY_MS 20 /* everyone waits while the loop waits for a lock: what needs it is tried again */
 
 static bool watch(struct dw_fcgi *fcgi, int op, int descriptor, uint32_t events, void *pointer, enum kind kind)
 {
@@ -71,13 +72,17 @@ static void count_broken(struct dw_fcgi *fcgi, unsigned count)
 /* From here on a poll is a receipt, even if this process is killed before it has served it. */
 static void note_arrival(struct dw_fcgi *fcgi, const struct dw_inflow *inflow)
 {
-    size_t method_len, query_len, cookie_len = 0, user_len = 0;
+    size_t method_len, query_len, cookie_len = 0, user_len = 0, unused;
     const char *method = dw_inflow_param(inflow, "REQUEST_METHOD", &method_len);
     const char *query = dw_inflow_param(inflow, "QUERY_STRING", &query_len);
     const char *cookie = dw_inflow_param(inflow, "HTTP_COOKIE", &cookie_len);
     const char *user = dw_inflow_param(inflow, "REMOTE_USER", &user_len);
     struct dw_arrival arrival;
 
+    /* The opening of a WebSocket is no poll and proves nothing. */
+    if (dw_inflow_param(inflow, "HTTP_UPGRADE", &unused) != NULL ||
+        dw_inflow_param(inflow, "HTTP_SEC_WEBSOCKET_KEY", &unused) != NULL)
+        return;
     if (method == NULL || method_len != 3 || memcmp(method, "GET", 3) != 0 || query == NULL)
         return;
     if (dw_arrival_of(query, query_len, cookie, cookie_len, user, user_len, &arrival) && !arrival.handshake)
@@ -140,7 +145,7 @@ static void on_listen(struct dw_fcgi *fcgi)
     int round, descriptor;
 
     for (round = 0; round < ACCEPT_ROUND; round++) {
-        descriptor = dw_listen_accept(fcgi->listen_fd);
+        descriptor = dw_listen_accept(fcgi->listen_fd, fcgi->web_servers, NULL);
         if (descriptor >= 0) {
             arrive(fcgi, descriptor);
             continue;
@@ -179,13 +184,17 @@ static void on_answer(void *context, struct dw_parked *parked, const struct dw_a
     int descriptor = parked->connection.fcgi.descriptor;
     struct dw_link *link;
     size_t written = 0;
+    int state;
 
     dw_output_records(&fcgi->scratch, &fcgi->head, parked->connection.fcgi.request_id, answer);
     if (dw_buf_failed(&fcgi->scratch)) {
         (void)close(descriptor);
         return;
     }
-    if (dw_output_write(descriptor, &fcgi->scratch, &written) != 0)
+    state = dw_output_write(descriptor, &fcgi->scratch, &written);
+    if (state > 0 && parked->kind == DW_PARKED_POLL)
+        dw_store_claim_sent(fcgi->store, parked->slot, parked->epoch);
+    if (state != 0)
         return;
     link = dw_output_link(fcgi, descriptor, &fcgi->scratch, written);
     if (link != NULL)
@@ -215,18 +224,20 @@ static void on_parked(struct dw_fcgi *fcgi, struct dw_parked *parked)
     } while (got > 0 || (got < 0 && errno == EINTR));
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
         return;
-    (void)close(descriptor);
+    dw_output_end(descriptor, &fcgi->scratch, &fcgi->head, parked->connection.fcgi.request_id);
     dw_lot_drop(fcgi->lot, parked);
 }
 
 static int open_lot(struct dw_fcgi *fcgi, struct dw_err *err)
 {
-    const struct dw_lot_callbacks callbacks = {on_answer, on_departed, fcgi};
+    const struct dw_lot_callbacks callbacks = {.answer = on_answer, .departed = on_departed, .context = fcgi};
     struct dw_store_options options = dw_hub_store_options(fcgi->conf, false);
     int rc = DW_OK;
 
     if (fcgi->lot != NULL)
         return DW_OK;
+    if (options.busy_ms > LOOP_BUSY_MS)
+        options.busy_ms = LOOP_BUSY_MS;
     if (fcgi->store == NULL)
         rc = dw_store_open_sqlite(&options, &fcgi->store, err);
     if (rc == DW_OK && fcgi->wake == NULL)
@@ -320,7 +331,8 @@ static bool is_stopped(struct dw_fcgi *fcgi, int64_t now)
     if (!fcgi->stopping)
         return false;
     (void)pthread_mutex_lock(&fcgi->mutex);
-    idle = fcgi->ready.first == NULL && fcgi->busy == 0 && fcgi->handed == NULL && fcgi->handed_leaving == NULL;
+    idle = fcgi->ready.first == NULL && fcgi->ready_writes.first == NULL && fcgi->busy == 0 && fcgi->handed == NULL &&
+           fcgi->handed_leaving == NULL;
     (void)pthread_mutex_unlock(&fcgi->mutex);
     return (idle && fcgi->arriving.first == NULL && fcgi->leaving.first == NULL) || now >= fcgi->stop_due_ms;
 }
@@ -436,6 +448,7 @@ static int open_signals(struct dw_fcgi *fcgi)
     (void)sigemptyset(&set);
     (void)sigaddset(&set, SIGTERM);
     (void)sigaddset(&set, SIGINT);
+    (void)sigaddset(&set, SIGHUP);
     (void)sigaddset(&set, SIGUSR1);
     if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0)
         return -1;
@@ -484,10 +497,12 @@ int dw_server_run(const struct dw_server_options *options, struct dw_err *err)
 {
     struct dw_fcgi fcgi = {
         .conf = options->conf,
+        .lazy = options->lazy,
         .listen_fd = options->listen_fd,
         .epoll_fd = -1,
         .notify_fd = -1,
         .signal_fd = -1,
+        .web_servers = getenv("FCGI_WEB_SERVER_ADDRS"),
         .request_ms = options->conf->limits_request_ms,
         .body_max = dw_request_body_max(options->conf),
         .mutex = PTHREAD_MUTEX_INITIALIZER,

@@ -31,6 +31,8 @@ void dw_variables_request(char *const *env, struct dw_request *request)
         .referer = dw_variables_get(env, "HTTP_REFERER"),
         .csrf_header = dw_variables_get(env, "HTTP_X_CSRF_TOKEN"),
         .xsrf_header = dw_variables_get(env, "HTTP_X_XSRF_TOKEN"),
+        .upgrade = dw_variables_get(env, "HTTP_UPGRADE"),
+        .websocket_key = dw_variables_get(env, "HTTP_SEC_WEBSOCKET_KEY"),
         .remote_user = dw_variables_get(env, "REMOTE_USER"),
     };
     request->https = (https != NULL && (strcasecmp(https, "on") == 0 || strcmp(https, "1") == 0)) ||

@@ -3,7 +3,11 @@
  * Timing: presence at once; departed clients at the end of their grace period; checkpoints every 50 ms
  * while there is writing (a small one stalls nobody) and a truncating one when it stops; retention in
  * small chunks with pauses, so that an app's INSERT never waits for long; everything else on a slow
- * tick.  An idle house sleeps 5 s at a time. */
+ * tick.
+ *
+ * An idle house wakes every 5 s and waits for no disk: all that is slow is due on one grid of times,
+ * counters are stored before the last checkpoint of a burst, and what little is written later is left
+ * in the WAL, where it needs no fsync. */
 #include "hub/house.h"
 
 #include "base/clock.h"
@@ -12,14 +16,16 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define CHECKPOINT_MS 50
-#define QUIET_MS 1000 /* without writing: truncate the WAL */
+#define QUIET_MS 1000 /* without writing: a burst has ended */
 #define GC_MS 5000
 #define GC_PAUSE_MS 20
 #define GC_CHUNK 150
 #define TICK_MS 5000
 #define COUNTERS_MS 10000
+#define WAL_BYTES (1 << 20) /* a smaller WAL needs no checkpoint */
 #define RETRY_MS 100
 #define LEAVE_BATCH 200
 
@@ -36,9 +42,8 @@ struct dw_house {
     pthread_mutex_t mutex; /* guards what is up to `stopping` */
     pthread_cond_t changed;
     struct departure *first, **last;
-    bool presence, active, stopping;
+    bool presence, active, stopping, keeper; /* only the running thread changes `keeper` */
     /* the running thread's own */
-    bool keeper, writing;
     int64_t checkpoint_due_ms, quiet_due_ms, gc_due_ms, tick_due_ms, counters_due_ms, presence_due_ms;
 };
 
@@ -89,7 +94,9 @@ void dw_house_departed(struct dw_house *house, const struct dw_departed *who)
         return; /* the row's due time still ends it, only later */
     departure->next = NULL;
     departure->who = *who;
-    departure->due_ms = dw_clock_mono_ms() + house->hub->conf->chsk_close_grace_ajax_ms;
+    /* The list stays in the order of leaving: where both transports are held, the shorter grace may wait. */
+    departure->due_ms = dw_clock_mono_ms() + (who->transport == DW_WS ? house->hub->conf->chsk_close_grace_ws_ms
+                                                                      : house->hub->conf->chsk_close_grace_ajax_ms);
     if (who->uid != NULL)
         departure->who.uid = memcpy(departure->names, who->uid, uid_size);
     departure->who.client_id = memcpy(departure->names + uid_size, who->client_id, id_size);
@@ -117,9 +124,16 @@ void dw_house_presence(struct dw_house *house)
     set_flag(house, &house->presence);
 }
 
+/* Only the keeper checkpoints: the threads of all others stay asleep, or a commit would wake each waiting
+ * process twice. */
 void dw_house_active(struct dw_house *house)
 {
-    set_flag(house, &house->active);
+    (void)pthread_mutex_lock(&house->mutex);
+    if (house->keeper && !house->active) {
+        house->active = true;
+        (void)pthread_cond_signal(&house->changed);
+    }
+    (void)pthread_mutex_unlock(&house->mutex);
 }
 
 void dw_house_stop(struct dw_house *house)
@@ -199,6 +213,15 @@ static void sync_presence(struct dw_house *house)
     house->presence_due_ms = rc == DW_OK ? INT64_MAX : dw_clock_mono_ms() + RETRY_MS;
 }
 
+/* Slow things happen at moments that lie TICK_MS apart, so that they share wake-ups; those of different
+ * processes are spread.  The last such moment within `every_ms`, a multiple of TICK_MS, from now. */
+static int64_t slow_due(int64_t now, int64_t every_ms)
+{
+    int64_t phase = (int64_t)((uint32_t)getpid() * UINT32_C(2654435761) % TICK_MS);
+
+    return (now + every_ms - phase) / TICK_MS * TICK_MS + phase;
+}
+
 static struct dw_housework work_of(const struct dw_house *house, bool idle)
 {
     return (struct dw_housework){
@@ -210,12 +233,22 @@ static struct dw_housework work_of(const struct dw_house *house, bool idle)
     };
 }
 
+static void flush_counters(struct dw_house *house, int64_t now)
+{
+    struct dw_err err = {0};
+
+    report(house, "storing counters", &err, dw_hub_flush_counters(house->hub, house->store, &err));
+    house->counters_due_ms = slow_due(now, COUNTERS_MS);
+}
+
 static void checkpoint_now(struct dw_house *house, bool quiet)
 {
     struct dw_housework work = work_of(house, quiet);
     struct dw_err err = {0};
-    int rc = dw_store_checkpoint(house->store, &work, &err);
+    int rc;
 
+    work.wal_least = WAL_BYTES;
+    rc = dw_store_checkpoint(house->store, &work, &err);
     report(house, "a checkpoint", &err, rc);
 }
 
@@ -225,6 +258,8 @@ static void checkpoint(struct dw_house *house, int64_t now)
 
     if (!quiet && house->checkpoint_due_ms > now)
         return;
+    if (quiet)
+        flush_counters(house, now);
     checkpoint_now(house, quiet);
     house->checkpoint_due_ms = quiet ? INT64_MAX : now + CHECKPOINT_MS;
     if (quiet)
@@ -242,7 +277,7 @@ static void collect(struct dw_house *house, int64_t now)
         return;
     rc = dw_store_gc(house->store, &work, &more, &err);
     report(house, "deleting what is past retention", &err, rc);
-    house->gc_due_ms = now + (more ? GC_PAUSE_MS : GC_MS);
+    house->gc_due_ms = more ? now + GC_PAUSE_MS : slow_due(now, GC_MS);
 }
 
 /* Dead workers and overdue clients.  The keeper looks when the first of them is due. */
@@ -264,40 +299,61 @@ static int64_t release_due(struct dw_house *house, int64_t now)
     int64_t due = INT64_MAX, wait;
 
     if (dw_store_release_due(house->store, &due, NULL) != DW_OK || due == INT64_MAX)
-        return now + TICK_MS;
+        return slow_due(now, TICK_MS);
     wait = due - dw_clock_wall_ms();
-    if (wait > TICK_MS)
-        wait = TICK_MS;
+    if (wait >= TICK_MS)
+        return slow_due(now, TICK_MS);
     return now + (wait < QUIET_MS / 4 ? QUIET_MS / 4 : wait);
+}
+
+/* A new keeper takes over in the middle of whatever there is to check-point. */
+static void set_keeper(struct dw_house *house, bool keeper)
+{
+    (void)pthread_mutex_lock(&house->mutex);
+    if (keeper && !house->keeper)
+        house->active = true;
+    house->keeper = keeper;
+    (void)pthread_mutex_unlock(&house->mutex);
+}
+
+/* The number among the workers is gone where the state was lost. */
+static void follow(struct dw_house *house)
+{
+    struct dw_err err = {0};
+    int32_t worker = -1;
+    uint32_t moves;
+    int rc = dw_store_follow(house->store, &moves, &err);
+
+    if (rc == DW_OK && atomic_load(&house->hub->worker) >= 0)
+        rc = dw_store_worker_join(house->store, &worker, &err);
+    if (rc == DW_OK && worker >= 0)
+        atomic_store(&house->hub->worker, worker);
+    report(house, "following the queue file", &err, rc);
 }
 
 static void tick(struct dw_house *house, int64_t now)
 {
-    uint32_t moves;
-
     if (house->tick_due_ms > now)
         return;
-    report(house, "following the queue file", NULL, dw_store_follow(house->store, &moves, NULL));
-    house->keeper = dw_store_housekeeper(house->store);
+    follow(house);
+    set_keeper(house, dw_store_housekeeper(house->store));
     if (house->keeper) {
         release(house);
-        /* What an app writes to its own tables in the queue file rings no bell. */
+        /* Rings no bell: what an app writes to its own tables in the queue file, what polls write to the
+         * state file. */
         checkpoint_now(house, false);
         house->tick_due_ms = release_due(house, now);
     } else {
         sync_presence(house);
-        house->tick_due_ms = now + TICK_MS + (int64_t)dw_clock_jitter(TICK_MS / 4);
+        house->tick_due_ms = slow_due(now, TICK_MS);
     }
 }
 
-static void flush_counters(struct dw_house *house, int64_t now)
+void dw_house_leave(struct dw_house *house)
 {
-    struct dw_err err = {0};
-
-    if (house->counters_due_ms > now)
-        return;
-    report(house, "storing counters", &err, dw_hub_flush_counters(house->hub, house->store, &err));
-    house->counters_due_ms = now + COUNTERS_MS;
+    dw_store_housekeeper_leave(house->store);
+    set_keeper(house, false);
+    house->tick_due_ms = 0;
 }
 
 static int64_t next_due(struct dw_house *house)
@@ -339,7 +395,8 @@ int64_t dw_house_step(struct dw_house *house)
         checkpoint(house, now);
         collect(house, now);
     }
-    flush_counters(house, now);
+    if (house->counters_due_ms <= now)
+        flush_counters(house, now);
     return next_due(house);
 }
 

@@ -22,6 +22,9 @@
     X(messages, "messages")                                                                                            \
     X(events, "events_sent")                                                                                           \
     X(timeouts, "timeouts")                                                                                            \
+    X(sockets, "websockets")                                                                                           \
+    X(sockets_lost, "websockets_silent")                                                                               \
+    X(sockets_slow, "websockets_too_slow")                                                                             \
     X(superseded, "polls_superseded")                                                                                  \
     X(away, "sent_away_full")                                                                                          \
     X(gaps, "gaps")                                                                                                    \
@@ -48,8 +51,8 @@ struct dw_hub {
     struct dw_limits limits;
     bool json_keywords; /* chsk.json_keys */
     const char *inbox_format;
-    int64_t holders_max; /* processes that may hold polls; 0: any number */
-    int32_t worker;      /* this process's slot */
+    int64_t holders_max;    /* processes that may hold polls; 0: any number */
+    _Atomic int32_t worker; /* this process's slot; another once the state was lost */
     _Atomic uint32_t parked;
     _Atomic bool draining; /* going down: hold nothing any more */
     struct dw_counters counters;

@@ -62,11 +62,16 @@ static void free_group(void **root, struct group *group)
     free(group);
 }
 
+static bool waits_for_reply(const struct dw_parked *parked)
+{
+    return parked->kind == DW_PARKED_CALLBACK || parked->kind == DW_PARKED_ASKED;
+}
+
 bool dw_index_add(struct dw_index *index, struct dw_parked *parked)
 {
     struct group *uid, *client;
 
-    if (parked->kind == DW_PARKED_CALLBACK)
+    if (waits_for_reply(parked))
         return tsearch(parked, &index->by_inbox, by_inbox) != NULL;
     uid = make_group(&index->by_uid, uid_name(parked));
     client = make_group(&index->by_client, parked->client_id);
@@ -126,7 +131,7 @@ static void remove_from_client(struct dw_index *index, struct dw_parked *parked)
 
 void dw_index_remove(struct dw_index *index, struct dw_parked *parked)
 {
-    if (parked->kind == DW_PARKED_CALLBACK) {
+    if (waits_for_reply(parked)) {
         (void)tdelete(parked, &index->by_inbox, by_inbox);
         return;
     }

@@ -37,11 +37,19 @@ struct dw_lot *dw_lot_new(struct dw_hub *hub, struct dw_store *store, const stru
     lot->hub = hub;
     lot->store = store;
     lot->callbacks = *callbacks;
-    lot->route_due_ms = INT64_MAX;
+    lot->route_due_ms = lot->again = INT64_MAX;
+    dw_wheel_init(&lot->wheel, dw_clock_mono_ms());
+    lot->times = (struct dw_ws_times){
+        .silence_ms = hub->conf->chsk_ws_kalive_ms / 2,
+        .timeout_ms = hub->conf->chsk_ws_ping_timeout_ms,
+        .barrier_ms = hub->conf->chsk_ws_barrier_ms,
+    };
     lot->outbox = dw_outbox_new(hub);
     lot->arena = dw_arena_new(0);
     if (lot->outbox != NULL && lot->arena != NULL)
         rc = dw_store_follow(store, &lot->moves, err);
+    else
+        dw_err_set(err, DW_NOMEM, "out of memory");
     if (rc == DW_OK)
         rc = start_at_end(lot, err);
     if (rc != DW_OK) {
@@ -61,6 +69,8 @@ void dw_lot_free(struct dw_lot *lot)
         dw_lot_remove(lot, parked);
         free(parked);
     }
+    dw_sockets_free_all(lot);
+    dw_buf_fini(&lot->packed);
     dw_outbox_free(lot->outbox);
     dw_arena_free(lot->arena);
     free(lot->targets);
@@ -88,9 +98,11 @@ static void unlink_deadline(struct dw_lot *lot, struct dw_parked *parked)
 
 static void publish_count(struct dw_lot *lot)
 {
+    int32_t worker = atomic_load_explicit(&lot->hub->worker, memory_order_relaxed);
+
     atomic_store_explicit(&lot->hub->parked, (uint32_t)lot->count, memory_order_relaxed);
-    if (lot->hub->worker >= 0)
-        dw_store_worker_parked(lot->store, lot->hub->worker, (uint32_t)lot->count);
+    if (worker >= 0)
+        dw_store_worker_parked(lot->store, worker, (uint32_t)lot->count);
 }
 
 void dw_lot_remove(struct dw_lot *lot, struct dw_parked *parked)
@@ -179,10 +191,11 @@ bool dw_lot_follow(struct dw_lot *lot)
     if (rc == DW_OK && moves == lot->moves)
         return true;
     if (rc == DW_OK) {
-        dw_log_warn("the queue file was replaced: all polls are let go and come back to the new one");
+        dw_log_warn("the queue or its state was replaced: all polls are let go and come back to the new one");
         /* Their slots belong to nobody or to others by now. */
         while (lot->earliest != NULL)
             answer_timeout(lot, lot->earliest, false);
+        dw_sockets_close_all(lot, 1012); /* service restart (IANA's registry of close codes) */
         rc = start_at_end(lot, &err);
     }
     if (rc == DW_OK)
@@ -194,7 +207,13 @@ bool dw_lot_follow(struct dw_lot *lot)
 
 void dw_lot_adopt(struct dw_lot *lot, struct dw_parked *parked)
 {
-    (void)dw_lot_follow(lot);
+    bool ready = dw_lot_follow(lot);
+    bool first = lot->index.by_inbox == NULL;
+
+    if (parked->kind == DW_PARKED_SOCKET) {
+        dw_sockets_adopt(lot, parked);
+        return;
+    }
     if (parked->kind != DW_PARKED_MUTE && !dw_index_add(&lot->index, parked)) {
         parked->kind = DW_PARKED_MUTE; /* so that it is not taken out of the index */
         add(lot, parked);
@@ -204,10 +223,12 @@ void dw_lot_adopt(struct dw_lot *lot, struct dw_parked *parked)
     add(lot, parked);
     if (atomic_load_explicit(&lot->hub->draining, memory_order_relaxed))
         answer_timeout(lot, parked, true);
+    else if (!ready)
+        dw_lot_wake(lot); /* once the queue can be followed, everyone is let go */
     else if (parked->kind == DW_PARKED_POLL)
         dw_lot_catch_up(lot, parked);
     else if (parked->kind == DW_PARKED_CALLBACK)
-        dw_lot_look_for_reply(lot, parked);
+        dw_lot_await_reply(lot, parked, first);
 }
 
 void dw_lot_drop(struct dw_lot *lot, struct dw_parked *parked)
@@ -223,12 +244,14 @@ void dw_lot_tick(struct dw_lot *lot, int64_t now_ms)
         dw_lot_route(lot);
     while (lot->earliest != NULL && lot->earliest->deadline_ms <= now_ms)
         answer_timeout(lot, lot->earliest, true);
+    dw_sockets_tick(lot, now_ms);
 }
 
 int64_t dw_lot_due(const struct dw_lot *lot)
 {
-    int64_t due = lot->earliest != NULL ? lot->earliest->deadline_ms : INT64_MAX;
+    int64_t due = lot->earliest != NULL ? lot->earliest->deadline_ms : INT64_MAX, sockets = dw_wheel_due(&lot->wheel);
 
+    due = sockets < due ? sockets : due;
     return due < lot->route_due_ms ? due : lot->route_due_ms;
 }
 
@@ -241,7 +264,8 @@ void dw_lot_drain(struct dw_lot *lot)
 
 void dw_lot_wake(struct dw_lot *lot)
 {
-    int64_t batch = lot->hub->conf->chsk_batch_ajax_ms;
+    const struct dw_conf *conf = lot->hub->conf;
+    int64_t batch = lot->socket_count == 0 ? conf->chsk_batch_ajax_ms : conf->chsk_batch_ws_ms;
 
     if (batch == 0)
         dw_lot_route(lot);

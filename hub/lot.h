@@ -1,4 +1,5 @@
-/* The parking lot: all requests that one process holds, and the routing of pushes and replies to them.
+/* The parking lot: all requests and WebSockets that one process holds, and the routing of pushes and replies
+ * to them.
  *
  *     reader threads --dw_lot_adopt--> [ parked polls and callbacks ] --answer()--> adapter
  *     doorbell ------dw_lot_wake-----^                 |
@@ -23,6 +24,13 @@ struct dw_lot_callbacks {
     /* A poll has ended: unless the client polls again within the grace period, it is gone.  Strings live
      * during the call. */
     void (*departed)(void *context, const struct dw_departed *departed);
+    /* For WebSockets (hub/sockets.h); NULL where there are none.  None of these may call back into the lot.
+     * send: queues one message, which is borrowed for the call.  False: too much is waiting already. */
+    bool (*send)(void *context, struct dw_parked *parked, const char *bytes, size_t len);
+    /* True while nothing is waiting for the client: it may be sent what it missed. */
+    bool (*has_room)(void *context, const struct dw_parked *parked);
+    /* Closes with that code once what is queued has been sent, or soon.  dw_socket_closed follows later. */
+    void (*close)(void *context, struct dw_parked *parked, int code);
     void *context;
 };
 

@@ -2,9 +2,11 @@
 #ifndef DW_HUB_LOT_INTERNAL_H
 #define DW_HUB_LOT_INTERNAL_H
 
+#include "chsk/ws_step.h"
 #include "hub/index.h"
 #include "hub/lot.h"
 #include "hub/outbox.h"
+#include "hub/wheel.h"
 
 /* Whom a push of the round is for. */
 struct dw_target {
@@ -18,9 +20,15 @@ struct dw_lot {
     struct dw_lot_callbacks callbacks;
     struct dw_index index;
     struct dw_parked *earliest, *latest; /* by deadline */
-    size_t count;
+    size_t count;                        /* without the WebSockets */
+    struct dw_parked *sockets;           /* by later */
+    size_t socket_count;
+    struct dw_wheel wheel; /* of the WebSockets */
+    struct dw_ws_times times;
+    struct dw_buf packed;         /* a message to a WebSocket */
     int64_t routed, routed_reply; /* everything up to these ids has been routed */
     uint32_t moves;               /* of the store, when these ids were read */
+    int64_t again;                /* some of what is behind this id has to be routed again; INT64_MAX: nothing */
     int64_t route_due_ms;         /* monotonic; pushes are waiting for the batch to fill until then */
     struct dw_outbox *outbox;     /* the round's pushes, in the order of `targets` */
     struct dw_target *targets;
@@ -41,7 +49,32 @@ void dw_lot_fail(struct dw_lot *lot, struct dw_parked *parked, const char *doing
 void dw_lot_route(struct dw_lot *lot);
 /* Delivers what came for a poll between its mailbox reading and now. */
 void dw_lot_catch_up(struct dw_lot *lot, struct dw_parked *parked);
-/* Delivers the reply that came between the storing of the message and now. */
-void dw_lot_look_for_reply(struct dw_lot *lot, struct dw_parked *parked);
+/* From now on `parked`, in the index already, is answered with the reply to its message, which may have come
+ * between the storing of the message and now: `parked` may be gone afterwards.  `first`: nobody else waits for
+ * a reply.  While nobody does, replies are not followed. */
+void dw_lot_await_reply(struct dw_lot *lot, const struct dw_parked *parked, bool first);
+
+int dw_lot_take_push(void *context, const struct dw_push *push); /* a dw_push_fn; into the outbox and `targets` */
+void dw_lot_end_round(struct dw_lot *lot);
+
+/* sockets.c */
+struct dw_socket {
+    struct dw_parked *parked;
+    struct dw_ws ws;
+    struct dw_wheel_item timer;
+    struct dw_parked *asked, *last_asked; /* callbacks that wait for a reply, oldest first, by later */
+    uint32_t asked_count;
+    bool behind;  /* gets what it missed from its mailbox; new pushes are not routed to it meanwhile */
+    bool indexed; /* not superseded, not closing */
+    bool closing;
+};
+
+void dw_sockets_adopt(struct dw_lot *lot, struct dw_parked *parked);
+void dw_sockets_deliver(struct dw_lot *lot, struct dw_parked *parked, const uint32_t *indexes, size_t count,
+                        int64_t end);
+void dw_sockets_reply(struct dw_lot *lot, struct dw_parked *asked, const struct dw_reply *reply);
+void dw_sockets_tick(struct dw_lot *lot, int64_t now_ms);
+void dw_sockets_close_all(struct dw_lot *lot, int code);
+void dw_sockets_free_all(struct dw_lot *lot);
 
 #endif

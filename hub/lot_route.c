@@ -15,7 +15,7 @@
 #define ROUND 512    /* pushes read at once; what is left makes the next round */
 #define RETRY_MS 100 /* after a round that failed */
 
-static int take(void *context, const struct dw_push *push)
+int dw_lot_take_push(void *context, const struct dw_push *push)
 {
     struct dw_lot *lot = context;
     struct dw_target *target;
@@ -47,7 +47,7 @@ static int take(void *context, const struct dw_push *push)
     return rc;
 }
 
-static void end_round(struct dw_lot *lot)
+void dw_lot_end_round(struct dw_lot *lot)
 {
     size_t i;
 
@@ -60,6 +60,8 @@ static int mark(struct dw_lot *lot, struct dw_parked *parked, uint32_t index)
 {
     if (dw_outbox_id(lot->outbox, index) <= parked->after)
         return DW_OK;
+    if (parked->kind == DW_PARKED_SOCKET && parked->socket->behind)
+        return DW_OK; /* it gets this from its mailbox, behind what it has missed */
     /* A uid may be listed twice for a room that it left and joined again. */
     if (parked->mark_count > 0 && parked->marks[parked->mark_count - 1] == index)
         return DW_OK;
@@ -116,6 +118,10 @@ static int mark_targets(struct dw_lot *lot, uint32_t index, struct dw_err *err)
             if (parked->kind == DW_PARKED_POLL)
                 rc = mark(lot, parked, index);
         }
+        for (parked = lot->sockets; parked != NULL && rc == DW_OK; parked = parked->later) {
+            if (parked->socket->indexed)
+                rc = mark(lot, parked, index);
+        }
         return rc;
     case DW_TO_ROOM:
         break;
@@ -140,10 +146,17 @@ static void close_poll(struct dw_lot *lot, struct dw_parked *parked, int64_t clo
     struct dw_client_key key = {DW_AJAX, parked->uid, parked->client_id};
     struct dw_answer answer = DW_ANSWER_INIT;
     struct dw_err err = {0};
+    int64_t before = parked->after;
     int rc;
 
     parked->after = close_id;
     rc = dw_store_client_update(lot->store, &key, pass_close, parked, &err);
+    if (rc == DW_BUSY) { /* all others wait for this thread: it does not wait for a lock */
+        parked->after = before;
+        if (lot->again > close_id - 1)
+            lot->again = close_id - 1;
+        return;
+    }
     if (rc == DW_SUPERSEDED) {
         dw_lot_mute(lot, parked);
         return;
@@ -165,6 +178,10 @@ static void deliver(struct dw_lot *lot, struct dw_parked *parked, const uint32_t
     int64_t upto;
     int rc;
 
+    if (parked->kind == DW_PARKED_SOCKET) {
+        dw_sockets_deliver(lot, parked, indexes, count, end);
+        return;
+    }
     if (dw_outbox_is_close(lot->outbox, indexes[0])) {
         close_poll(lot, parked, dw_outbox_id(lot->outbox, indexes[0]));
         return;
@@ -218,13 +235,26 @@ static void retry_later(struct dw_lot *lot, const char *doing, const struct dw_e
     lot->route_due_ms = dw_clock_mono_ms() + RETRY_MS;
 }
 
+/* Goes back to where somebody could not be served.  Those who have had what is read again are gone, or have
+ * passed it (`after`). */
+static bool go_back(struct dw_lot *lot)
+{
+    if (lot->again == INT64_MAX)
+        return false;
+    if (lot->again < lot->routed)
+        lot->routed = lot->again;
+    lot->again = INT64_MAX;
+    lot->route_due_ms = dw_clock_mono_ms() + RETRY_MS;
+    return true;
+}
+
 /* One round; true: there may be more. */
 static bool route_pushes(struct dw_lot *lot)
 {
     struct dw_err err = {0};
     size_t count, ready = 0;
     int64_t end;
-    int rc = dw_store_pushes(lot->store, lot->routed, ROUND, take, lot, &err);
+    int rc = dw_store_pushes(lot->store, lot->routed, ROUND, dw_lot_take_push, lot, &err);
 
     count = dw_outbox_count(lot->outbox);
     while (ready < count && rc == DW_OK) {
@@ -237,8 +267,8 @@ static bool route_pushes(struct dw_lot *lot)
     end = ready > 0 ? dw_outbox_id(lot->outbox, ready - 1) : lot->routed;
     deliver_marked(lot, (uint32_t)ready, end);
     lot->routed = end;
-    end_round(lot);
-    return rc == DW_OK && count == ROUND;
+    dw_lot_end_round(lot);
+    return !go_back(lot) && rc == DW_OK && count == ROUND;
 }
 
 static int answer_reply(struct dw_lot *lot, const struct dw_reply *reply)
@@ -250,6 +280,10 @@ static int answer_reply(struct dw_lot *lot, const struct dw_reply *reply)
 
     if (parked == NULL)
         return DW_OK; /* held by another process, or timed out */
+    if (parked->kind == DW_PARKED_ASKED) {
+        dw_sockets_reply(lot, parked, reply);
+        return DW_OK;
+    }
     dw_arena_reset(lot->arena);
     rc = dw_answer_reply(&answer, lot->hub, parked->packer, parked->generation, lot->arena, reply, &err);
     if (rc == DW_OK)
@@ -293,7 +327,7 @@ void dw_lot_route(struct dw_lot *lot)
     }
     while (route_pushes(lot))
         ;
-    while (route_replies(lot))
+    while (lot->index.by_inbox != NULL && route_replies(lot))
         ;
 }
 
@@ -308,7 +342,7 @@ void dw_lot_catch_up(struct dw_lot *lot, struct dw_parked *parked)
     if (parked->after >= lot->routed)
         return; /* routing passes over what it has been shown already */
     rc = dw_store_mailbox(lot->store, parked->uid, parked->client_id, parked->after,
-                          (size_t)lot->hub->conf->limits_batch, take, lot, &checked, &err);
+                          (size_t)lot->hub->conf->limits_batch, dw_lot_take_push, lot, &checked, &err);
     count = dw_outbox_count(lot->outbox);
     indexes = reallocarray(NULL, count + 1, sizeof *indexes);
     if (rc == DW_OK && indexes == NULL)
@@ -323,14 +357,20 @@ void dw_lot_catch_up(struct dw_lot *lot, struct dw_parked *parked)
         parked->after = checked;
     }
     free(indexes);
-    end_round(lot);
+    dw_lot_end_round(lot);
+    (void)go_back(lot);
 }
 
-void dw_lot_look_for_reply(struct dw_lot *lot, struct dw_parked *parked)
+void dw_lot_await_reply(struct dw_lot *lot, const struct dw_parked *parked, bool first)
 {
     struct dw_err err = {0};
-    int rc = dw_store_reply_get(lot->store, parked->inbox_id, on_own_reply, lot, &err);
+    int64_t end;
+    int rc;
 
+    /* First the end, then the look: a reply is before the end and seen, or behind it and followed. */
+    if (first && dw_store_reply_end(lot->store, &end, &err) == DW_OK && end > lot->routed_reply)
+        lot->routed_reply = end;
+    rc = dw_store_reply_get(lot->store, parked->inbox_id, on_own_reply, lot, &err);
     if (rc != DW_OK && rc != DW_NOTFOUND)
         dw_log_error("looking for a reply failed: %s", dw_err_say(&err, rc));
 }

@@ -34,6 +34,10 @@ static const char *reason(int status)
         return "URI Too Long";
     case 415:
         return "Unsupported Media Type";
+    case 426:
+        return "Upgrade Required";
+    case 501:
+        return "Not Implemented";
     case 503:
         return "Service Unavailable";
     default:
@@ -55,6 +59,8 @@ void dw_answer_head(const struct dw_answer *answer, struct dw_buf *out)
         dw_buf_addf(out, "Retry-After: %" PRId64 "\r\n", (answer->retry_ms + 999) / 1000);
     if (answer->allow != NULL)
         dw_buf_addf(out, "Allow: %s\r\n", answer->allow);
+    if (answer->upgrade != NULL)
+        dw_buf_addf(out, "Upgrade: %s\r\n", answer->upgrade);
     dw_buf_adds(out, "\r\n");
 }
 

@@ -11,26 +11,36 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct dw_lot;
+struct dw_socket;
+
 /* All strings are borrowed for the call and may be NULL where the request had none. */
 struct dw_request {
     const char *method, *query, *content_type;
     const char *body; /* POST */
     size_t body_len;
     const char *cookie, *host, *origin, *referer, *csrf_header, *xsrf_header;
-    const char *remote_user; /* set by the web server after authentication, never from a header */
+    const char *upgrade, *websocket_key; /* the headers Upgrade and Sec-WebSocket-Key */
+    const char *remote_user;             /* set by the web server after authentication, never from a header */
     bool https;
+    /* Where a WebSocket will be held: the adapter can answer 101.  NULL: it speaks no WebSocket. */
+    const struct dw_lot *lot;
 };
 
 /* The longest body that a message within limits.message_bytes can need: the escapes of a form make it up
  * to three times as long, and there are other fields.  Adapters refuse more without keeping it. */
 size_t dw_request_body_max(const struct dw_conf *conf);
 
-/* A complete answer.  `body` is owned by the answer. */
+/* A complete answer.  `body` is owned by the answer.  Status 101: the request becomes a WebSocket, whose
+ * first message is `body`. */
 struct dw_answer {
     int status;
-    bool binary;       /* octet-stream, else text/plain */
-    int64_t retry_ms;  /* > 0: tell the client when to come back */
-    const char *allow; /* 405: the methods that would do */
+    bool binary;         /* octet-stream, else text/plain */
+    int64_t retry_ms;    /* > 0: tell the client when to come back */
+    const char *allow;   /* 405: the methods that would do */
+    const char *upgrade; /* 426: the protocol that would do */
+    bool claimed;        /* it has events: tell dw_store_claim_sent once all of it is written */
+    uint32_t slot, epoch;
     struct dw_buf body;
 };
 
@@ -48,6 +58,8 @@ void dw_answer_text(struct dw_answer *answer, int status, const char *format, ..
 enum dw_parked_kind {
     DW_PARKED_POLL,     /* waits for pushes */
     DW_PARKED_CALLBACK, /* waits for the app's reply to an inbox row */
+    DW_PARKED_SOCKET,   /* a WebSocket: gets pushes as they come (hub/sockets.h) */
+    DW_PARKED_ASKED,    /* a WebSocket client waits for the app's reply to an inbox row */
     DW_PARKED_MUTE,     /* a superseded poll or an unanswerable callback: waits for its deadline only */
 };
 
@@ -57,9 +69,9 @@ struct dw_parked {
     enum dw_parked_kind kind;
     uint8_t generation;
     const struct dw_packer *packer;
-    uint32_t slot, epoch; /* POLL: claim word and request number */
-    int64_t after;        /* POLL: shown everything up to this push id */
-    int64_t inbox_id;     /* CALLBACK */
+    uint32_t slot, epoch; /* POLL, SOCKET: claim word and request number */
+    int64_t after;        /* POLL, SOCKET: shown everything up to this push id */
+    int64_t inbox_id;     /* CALLBACK, ASKED */
     int64_t deadline_ms;  /* monotonic */
     union {
         struct {
@@ -68,7 +80,9 @@ struct dw_parked {
             bool watched;
         } fcgi;
         void *pointer;
+        size_t callback_len; /* ASKED: of the packed callback id, in `names` */
     } connection;
+    struct dw_socket *socket; /* SOCKET: its state; ASKED: whose it is */
     /* the lot's: place in the deadline list, among its uid's and its client id's polls, and marks */
     struct dw_parked *earlier, *later;
     struct dw_parked *uid_prev, *uid_next, *client_prev, *client_next;

@@ -1,5 +1,5 @@
 /* The frame around every request: method, parameters, identity, and the answers that all share.
- * serve_get.c and serve_post.c do the rest. */
+ * serve_get.c, serve_post.c and serve_ws.c do the rest. */
 #include "hub/serve.h"
 
 #include "base/clock.h"
@@ -35,6 +35,11 @@ void dw_server_free(struct dw_server *server)
     dw_outbox_free(server->outbox);
     dw_arena_free(server->arena);
     free(server);
+}
+
+struct dw_arena *dw_server_arena(struct dw_server *server)
+{
+    return server->arena;
 }
 
 int dw_answer_value(struct dw_answer *answer, const struct dw_packer *packer, int generation, struct dw_arena *arena,
@@ -156,6 +161,53 @@ struct dw_parked *dw_serve_park(struct dw_serving_call *call, enum dw_parked_kin
     return parked;
 }
 
+struct dw_chsk dw_serve_state(const struct dw_client *client, bool found)
+{
+    return (struct dw_chsk){
+        .known = found,
+        .epoch = client->epoch,
+        .cursor = client->cursor,
+        .udt = client->udt,
+        .seen_ms = client->seen_ms,
+        .due_ms = client->due_ms,
+        .connected = client->connected,
+        .generation = client->generation,
+    };
+}
+
+void dw_serve_keep(struct dw_client *client, const struct dw_chsk *state)
+{
+    client->epoch = state->epoch;
+    client->cursor = state->cursor;
+    client->udt = state->udt;
+    client->seen_ms = state->seen_ms;
+    client->due_ms = state->due_ms;
+    client->connected = state->connected;
+    client->generation = state->generation;
+}
+
+int dw_serve_handshake(struct dw_serving_call *call, const struct dw_packer *packer, int generation)
+{
+    struct dw_server *server = call->server;
+    const struct dw_value *data = NULL;
+    const char *json = call->identity.data;
+    int rc = DW_OK;
+
+    if (json != NULL)
+        rc = dw_data_read(server->hub, packer, "json", json, strlen(json), server->arena, &data, &call->err);
+    if (rc == DW_INVALID) {
+        dw_log_warn("the session's handshake data is no JSON and is left out: %s", dw_err_say(&call->err, rc));
+        data = NULL;
+        rc = DW_OK;
+    }
+    if (rc == DW_OK)
+        rc = dw_answer_value(call->answer, packer, generation, server->arena,
+                             dw_chsk_handshake(server->arena, generation, call->identity.uid, data), &call->err);
+    if (rc == DW_OK)
+        dw_counter_add(&server->hub->counters.handshakes, 1);
+    return rc;
+}
+
 static bool is_client_id_fine(struct dw_serving_call *call)
 {
     size_t limit = (size_t)call->server->hub->conf->limits_client_id_bytes;
@@ -172,6 +224,14 @@ static bool is_client_id_fine(struct dw_serving_call *call)
     return false;
 }
 
+/* The opening of a WebSocket (RFC 6455, section 4.1), for which the web server has no better place.  Some
+ * web servers drop Upgrade, which is for the next hop only. */
+static bool asks_for_websocket(const struct dw_request *request)
+{
+    return request->websocket_key != NULL ||
+           (request->upgrade != NULL && strcasestr(request->upgrade, "websocket") != NULL);
+}
+
 static struct dw_parked *serve(struct dw_serving_call *call)
 {
     const struct dw_request *request = call->request;
@@ -183,6 +243,11 @@ static struct dw_parked *serve(struct dw_serving_call *call)
     if (!is_get && (request->method == NULL || strcmp(request->method, "POST") != 0)) {
         dw_answer_text(call->answer, 405, "Use GET or POST");
         call->answer->allow = "GET, POST";
+        return NULL;
+    }
+    if (is_get && asks_for_websocket(request) && request->lot == NULL) {
+        /* Quick, so that the client falls back; and it is no poll: it proves nothing and is not held. */
+        dw_answer_text(call->answer, 501, "No WebSocket here: use Ajax");
         return NULL;
     }
     rc = dw_store_follow(call->server->store, &moves, &call->err);
@@ -200,7 +265,9 @@ static struct dw_parked *serve(struct dw_serving_call *call)
         dw_serve_failed(call, "reading the parameters", rc);
         return NULL;
     }
-    return is_get ? dw_serve_get(call) : dw_serve_post(call);
+    if (!is_get)
+        return dw_serve_post(call);
+    return asks_for_websocket(request) ? dw_serve_ws(call) : dw_serve_get(call);
 }
 
 struct dw_parked *dw_serve(struct dw_server *server, const struct dw_request *request, struct dw_answer *answer)

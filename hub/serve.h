@@ -18,6 +18,9 @@ void dw_server_free(struct dw_server *server);
  * wrong inside becomes a 5xx answer and a log line.  `answer` must be initialised (DW_ANSWER_INIT). */
 struct dw_parked *dw_serve(struct dw_server *server, const struct dw_request *request, struct dw_answer *answer);
 
+/* The arena for what is read from a client; reset by the next dw_serve. */
+struct dw_arena *dw_server_arena(struct dw_server *server);
+
 /* The answers that hub/lot.c gives too.  DW_NOMEM or what the packer says. */
 int dw_answer_value(struct dw_answer *answer, const struct dw_packer *packer, int generation, struct dw_arena *arena,
                     const struct dw_value *value, struct dw_err *err);

@@ -25,29 +25,10 @@ struct get {
     bool was_known;
 };
 
-static struct dw_chsk state_of(const struct dw_client *client, bool found)
+/* Who has the client's newest request in its hands. */
+static int32_t worker_of(const struct dw_hub *hub, enum dw_effect_kind kind)
 {
-    return (struct dw_chsk){
-        .known = found,
-        .epoch = client->epoch,
-        .cursor = client->cursor,
-        .udt = client->udt,
-        .seen_ms = client->seen_ms,
-        .due_ms = client->due_ms,
-        .connected = client->connected,
-        .generation = client->generation,
-    };
-}
-
-static void keep_state(struct dw_client *client, const struct dw_chsk *state)
-{
-    client->epoch = state->epoch;
-    client->cursor = state->cursor;
-    client->udt = state->udt;
-    client->seen_ms = state->seen_ms;
-    client->due_ms = state->due_ms;
-    client->connected = state->connected;
-    client->generation = state->generation;
+    return kind == DW_FX_HOLD || kind == DW_FX_EVENTS ? hub->worker : -1;
 }
 
 static int take_push(void *context, const struct dw_push *push)
@@ -82,11 +63,39 @@ static int read_mail(struct get *get, int64_t cursor)
     return DW_OK;
 }
 
+struct liveness {
+    int32_t worker;
+    bool alive;
+};
+
+static int on_worker(void *context, const struct dw_worker *worker)
+{
+    struct liveness *asked = context;
+
+    if (worker->worker == asked->worker)
+        asked->alive = worker->alive;
+    return DW_OK;
+}
+
+/* Has the whole answer under way left, or will it surely?  Its mark comes behind its last byte, and a quick
+ * client's next poll may be here before; but nobody sends a poll again whose worker lives. */
+static int has_left(struct get *get, const struct dw_client *client, uint64_t claim)
+{
+    struct dw_serving_call *call = get->call;
+    struct liveness asked = {client->worker, false};
+    int rc = DW_OK;
+
+    if (!dw_claim_is_sent(claim) && client->udt == get->input.u.get.udt && client->worker >= 0)
+        rc = dw_store_workers(call->server->store, on_worker, &asked, &call->err);
+    get->input.u.get.claim_sent = dw_claim_is_sent(claim) || asked.alive;
+    return rc;
+}
+
 static int on_client(void *context, struct dw_client *client, bool found, uint64_t claim)
 {
     struct get *get = context;
     struct dw_serving_call *call = get->call;
-    struct dw_chsk state = state_of(client, found);
+    struct dw_chsk state = dw_serve_state(client, found);
     struct dw_effect read;
     int rc;
 
@@ -99,6 +108,9 @@ static int on_client(void *context, struct dw_client *client, bool found, uint64
     get->was_known = found;
     get->input.u.get.claim_epoch = dw_claim_epoch(claim);
     get->input.u.get.claim_upto = dw_claim_upto(claim);
+    rc = has_left(get, client, claim);
+    if (rc != DW_OK)
+        return rc;
     get->input.u.get.lost_poll =
         get->arrival.handshake &&
         dw_store_arrival_find(call->server->store, get->arrival.key, client->epoch, &get->input.u.get.lost_udt);
@@ -112,8 +124,8 @@ static int on_client(void *context, struct dw_client *client, bool found, uint64
         read = get->effect;
         get->effect = dw_chsk_step(&state, &read, &get->input);
     }
-    keep_state(client, &state);
-    client->worker = get->effect.kind == DW_FX_HOLD ? call->server->hub->worker : -1;
+    dw_serve_keep(client, &state);
+    client->worker = worker_of(call->server->hub, get->effect.kind);
     (void)strncpy(client->packer, get->packer->name, sizeof client->packer - 1);
     get->client = *client;
     return DW_OK;
@@ -151,26 +163,10 @@ static int describe(struct get *get, bool handshake)
 
 static struct dw_parked *answer_handshake(struct get *get, int generation)
 {
-    struct dw_serving_call *call = get->call;
-    struct dw_server *server = call->server;
-    const struct dw_value *data = NULL;
-    const char *json = call->identity.data;
-    int rc = DW_OK;
+    int rc = dw_serve_handshake(get->call, get->packer, generation);
 
-    if (json != NULL)
-        rc = dw_data_read(server->hub, get->packer, "json", json, strlen(json), server->arena, &data, &call->err);
-    if (rc == DW_INVALID) {
-        dw_log_warn("the session's handshake data is no JSON and is left out: %s", dw_err_say(&call->err, rc));
-        data = NULL;
-        rc = DW_OK;
-    }
-    if (rc == DW_OK)
-        rc = dw_answer_value(call->answer, get->packer, generation, server->arena,
-                             dw_chsk_handshake(server->arena, generation, call->identity.uid, data), &call->err);
     if (rc != DW_OK)
-        dw_serve_failed(call, "packing a handshake", rc);
-    else
-        dw_counter_add(&server->hub->counters.handshakes, 1);
+        dw_serve_failed(get->call, "packing a handshake", rc);
     return NULL;
 }
 
@@ -184,6 +180,59 @@ static struct dw_parked *hold(struct get *get, int generation, int64_t after)
         parked->after = after;
     }
     return parked;
+}
+
+static void send_away(struct dw_serving_call *call)
+{
+    dw_answer_text(call->answer, 503, "No more polls can be held here; come back later");
+    call->answer->retry_ms = dw_hub_retry_ms(call->server->hub);
+    dw_counter_add(&call->server->hub->counters.away, 1);
+}
+
+/* A newer request of the client has been served meanwhile: this one gets nothing but its time-out. */
+static struct dw_parked *superseded(struct get *get, int generation)
+{
+    struct dw_hub *hub = get->call->server->hub;
+
+    dw_counter_add(&hub->counters.superseded, 1);
+    return dw_serve_park(get->call, DW_PARKED_MUTE, get->packer, generation);
+}
+
+/* Nothing of the mail could be packed, so the step function is told that there was none. */
+static int on_no_mail(void *context, struct dw_client *client, bool found, uint64_t claim)
+{
+    const struct dw_effect pending = {.kind = DW_FX_READ};
+    struct get *get = context;
+    struct dw_chsk state = dw_serve_state(client, found);
+
+    (void)claim;
+    if (!found || client->epoch != get->client.epoch)
+        return DW_SUPERSEDED;
+    get->input.u.mail.events = 0;
+    get->effect = dw_chsk_step(&state, &pending, &get->input);
+    dw_serve_keep(client, &state);
+    client->worker = worker_of(get->call->server->hub, get->effect.kind);
+    get->client = *client;
+    return DW_OK;
+}
+
+static struct dw_parked *wait_behind(struct get *get, int generation)
+{
+    struct dw_serving_call *call = get->call;
+    struct dw_client_key key = {DW_AJAX, call->identity.uid, call->client_id};
+    int rc = dw_store_client_update(call->server->store, &key, on_no_mail, get, &call->err);
+
+    if (rc == DW_SUPERSEDED)
+        return superseded(get, generation);
+    if (rc != DW_OK) {
+        dw_serve_failed(call, "passing over broken pushes", rc);
+        return NULL;
+    }
+    (void)dw_store_claim_begin(call->server->store, get->client.slot, get->client.epoch, DW_CLAIM_NONE);
+    if (get->effect.kind == DW_FX_HOLD)
+        return hold(get, generation, get->checked);
+    send_away(call);
+    return NULL;
 }
 
 static struct dw_parked *answer_events(struct get *get, int generation)
@@ -202,8 +251,7 @@ static struct dw_parked *answer_events(struct get *get, int generation)
     }
     upto = taken == get->mail ? get->checked : dw_outbox_id(server->outbox, taken - 1);
     if (events == 0)
-        /* Nothing of it can be sent: the poll goes on behind it. */
-        return hold(get, generation, upto);
+        return wait_behind(get, generation);
     dw_buf_reset(&call->answer->body);
     dw_buf_add(&call->answer->body, packed.bytes, packed.len);
     if (dw_buf_failed(&call->answer->body)) {
@@ -212,16 +260,16 @@ static struct dw_parked *answer_events(struct get *get, int generation)
     }
     call->answer->status = 200;
     call->answer->binary = get->packer->binary;
-    dw_store_claim_begin(server->store, get->client.slot, get->client.epoch, upto);
+    if (!dw_store_claim_begin(server->store, get->client.slot, get->client.epoch, upto)) {
+        call->answer->status = 0;
+        dw_buf_reset(&call->answer->body);
+        return superseded(get, generation);
+    }
+    call->answer->claimed = true;
+    call->answer->slot = get->client.slot;
+    call->answer->epoch = get->client.epoch;
     dw_counter_add(&server->hub->counters.events, events);
     return NULL;
-}
-
-static void send_away(struct dw_serving_call *call)
-{
-    dw_answer_text(call->answer, 503, "No more polls can be held here; come back later");
-    call->answer->retry_ms = dw_hub_retry_ms(call->server->hub);
-    dw_counter_add(&call->server->hub->counters.away, 1);
 }
 
 static struct dw_parked *carry_out(struct get *get)
@@ -230,16 +278,17 @@ static struct dw_parked *carry_out(struct get *get)
     struct dw_server *server = call->server;
     int generation = get->client.generation != 0 ? get->client.generation : (int)server->hub->conf->chsk_generation;
 
-    if (get->effect.gap && get->was_known) {
+    if (get->effect.gap) {
         dw_counter_add(&server->hub->counters.gaps, 1);
-        dw_log_warn("a client was away for longer than store.retain_ms: pushes for it may be lost");
+        dw_log_warn(get->was_known ? "a client was away for longer than store.retain_ms: pushes for it may be lost"
+                                   : "a client came that the lost state may have known: pushes for it may be lost");
     }
     if (get->effect.kind != DW_FX_HANDSHAKE)
         dw_counter_add(&server->hub->counters.polls, 1);
     if (get->effect.opened && server->hub->presence_changed != NULL)
         server->hub->presence_changed(server->hub->presence_context);
     if (get->effect.kind != DW_FX_EVENTS)
-        dw_store_claim_begin(server->store, get->client.slot, get->client.epoch, DW_CLAIM_NONE);
+        (void)dw_store_claim_begin(server->store, get->client.slot, get->client.epoch, DW_CLAIM_NONE);
     switch (get->effect.kind) {
     case DW_FX_HANDSHAKE:
         return answer_handshake(get, generation);

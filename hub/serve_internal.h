@@ -1,8 +1,9 @@
-/* What serve.c, serve_get.c and serve_post.c share: one thread's server and the request under way. */
+/* What serve.c, serve_get.c, serve_post.c and serve_ws.c share: one thread's server and the request under way. */
 #ifndef DW_HUB_SERVE_INTERNAL_H
 #define DW_HUB_SERVE_INTERNAL_H
 
 #include "chsk/params.h"
+#include "chsk/step.h"
 #include "hub/identity.h"
 #include "hub/outbox.h"
 #include "hub/serve.h"
@@ -28,6 +29,13 @@ struct dw_serving_call {
 bool dw_serve_client_id(struct dw_serving_call *call);
 struct dw_parked *dw_serve_get(struct dw_serving_call *call);
 struct dw_parked *dw_serve_post(struct dw_serving_call *call);
+struct dw_parked *dw_serve_ws(struct dw_serving_call *call);
+
+/* The step function's state as the client's row, and back. */
+struct dw_chsk dw_serve_state(const struct dw_client *client, bool found);
+void dw_serve_keep(struct dw_client *client, const struct dw_chsk *state);
+/* Makes the handshake message the answer.  DW_NOMEM or what the packer says. */
+int dw_serve_handshake(struct dw_serving_call *call, const struct dw_packer *packer, int generation);
 
 /* Looks up the identity and admits the request; false: the answer is made. */
 bool dw_serve_admit(struct dw_serving_call *call);

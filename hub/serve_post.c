@@ -1,9 +1,8 @@
 /* POST: what a client sends, with or without a callback. */
+#include "hub/receive.h"
 #include "hub/serve_internal.h"
 
-#include "base/clock.h"
 #include "base/log.h"
-#include "chsk/utf8.h"
 
 #include <string.h>
 #include <strings.h>
@@ -16,8 +15,7 @@ struct post {
     int generation;
     const char *payload;
     size_t payload_len;
-    struct dw_buf data; /* of the inbox row */
-    bool answered;      /* a trigger of the app replied in the same transaction */
+    bool answered; /* a trigger of the app replied in the same transaction */
     int reply_rc;
 };
 
@@ -63,30 +61,17 @@ static bool find_payload(struct post *post)
     return true;
 }
 
-static int set_generation(void *context, struct dw_client *client, bool found, uint64_t claim)
-{
-    const struct post *post = context;
-
-    (void)claim;
-    if (!found)
-        return DW_NOTFOUND; /* gone in between: no row for a client that does not poll */
-    client->generation = (uint8_t)post->generation;
-    return DW_OK;
-}
-
 /* What a client's messages look like tells how to answer its polls, which carry no payload. */
 static int learn_generation(struct post *post, int generation)
 {
     struct dw_serving_call *call = post->call;
     struct dw_client_key key = {DW_AJAX, call->identity.uid, call->client_id};
-    int rc;
 
     if (generation != 0)
         post->generation = generation;
     if (!post->has_client || generation == 0 || post->client.generation == generation)
         return DW_OK;
-    rc = dw_store_client_update(call->server->store, &key, set_generation, post, &call->err);
-    return rc == DW_NOTFOUND ? DW_OK : rc;
+    return dw_receive_generation(call->server->store, &key, generation, &call->err);
 }
 
 static int on_reply(void *context, const struct dw_reply *reply)
@@ -100,39 +85,6 @@ static int on_reply(void *context, const struct dw_reply *reply)
     return DW_OK;
 }
 
-/* Puts a row into the inbox.  `value` NULL: no data. */
-static int store_event(struct post *post, const char *event, const struct dw_value *value, bool wants_reply,
-                       int64_t *id)
-{
-    struct dw_serving_call *call = post->call;
-    struct dw_server *server = call->server;
-    const struct dw_packer *writer = dw_packer_find(server->hub->inbox_format);
-    struct dw_inbox row = {
-        .uid = call->identity.uid,
-        .client_id = call->client_id,
-        .event = event,
-        .format = server->hub->inbox_format,
-        .wants_reply = wants_reply,
-        .received_at = dw_clock_wall_ms(),
-        .packer = post->packer->name,
-        .raw = post->payload,
-        .raw_len = post->payload_len,
-    };
-    int rc = DW_OK;
-
-    dw_buf_reset(&post->data);
-    if (value != NULL) {
-        rc = writer->write(value, &post->data, &call->err);
-        if (rc == DW_OK && dw_buf_failed(&post->data))
-            rc = DW_NOMEM;
-        row.data = dw_buf_str(&post->data);
-        row.data_len = post->data.len;
-    }
-    if (rc != DW_OK)
-        return rc;
-    return dw_store_inbox_add(server->store, &row, id, on_reply, post, &call->err);
-}
-
 static void dummy(struct post *post)
 {
     struct dw_serving_call *call = post->call;
@@ -143,55 +95,32 @@ static void dummy(struct post *post)
         dw_serve_failed(call, "packing an answer", rc);
 }
 
-static void refuse_package(struct post *post, int rc)
+static struct dw_parked *deliver(struct post *post, const struct dw_receiving *receiving,
+                                 const struct dw_envelope *envelope)
 {
     struct dw_serving_call *call = post->call;
-    struct dw_server *server = call->server;
-    const struct dw_value *text = NULL;
-    struct dw_err reason = call->err;
-    int64_t id;
-
-    dw_counter_add(&server->hub->counters.bad_packages, 1);
-    /* The app sees text as it came, and the bytes in any case; what is over a limit is not stored. */
-    if (!post->packer->binary && dw_utf8_valid(post->payload, post->payload_len) == post->payload_len)
-        text = dw_text(server->arena, DW_T_STRING, post->payload, post->payload_len);
-    if (rc == DW_INVALID && call->client_id != NULL)
-        (void)store_event(post, "chsk/bad-package", text, false, &id);
-    call->err = reason;
-    dw_serve_failed(call, "unpacking a message", rc);
-}
-
-static struct dw_parked *deliver(struct post *post, const struct dw_envelope *envelope)
-{
-    struct dw_serving_call *call = post->call;
-    struct dw_server *server = call->server;
-    const struct dw_value *name, *data;
-    enum dw_event_kind kind = dw_event_classify(post->packer, envelope->value, &name, &data);
     bool wants_reply = envelope->callback != NULL;
     struct dw_parked *parked;
     int64_t id = 0;
     int rc;
 
     if (call->client_id == NULL) {
-        dw_counter_add(&server->hub->counters.dropped, 1);
+        dw_counter_add(&call->server->hub->counters.dropped, 1);
         dw_log_warn("a message without client-id was dropped");
         if (wants_reply)
             return dw_serve_park(call, DW_PARKED_MUTE, post->packer, post->generation);
         dummy(post);
         return NULL;
     }
-    dw_counter_add(&server->hub->counters.messages, 1);
-    if (kind == DW_EVENT_BAD) {
-        dw_counter_add(&server->hub->counters.bad_events, 1);
-        rc = store_event(post, "chsk/bad-event", envelope->value, wants_reply, &id);
-    } else {
-        rc = store_event(post, name->u.text.bytes, data, wants_reply, &id);
-    }
+    rc = dw_receive_store(receiving, envelope, &id, &call->err);
     if (rc == DW_OK && post->answered)
         rc = post->reply_rc;
+    if (rc == DW_INVALID && post->answered) { /* the app's mistake, not the client's */
+        dw_counter_add(&call->server->hub->counters.handler_errors, 1);
+        dw_log_error("the application's reply to a message can't be sent: %s", dw_err_say(&call->err, rc));
+        rc = DW_HANDLER;
+    }
     if (rc == DW_HANDLER) {
-        dw_counter_add(&server->hub->counters.handler_errors, 1);
-        dw_log_error("the application's handler refused a message: %s", dw_err_say(&call->err, rc));
         dw_answer_text(call->answer, 500, "The application's handler failed");
         return NULL;
     }
@@ -215,16 +144,23 @@ static struct dw_parked *unpack(struct post *post)
 {
     struct dw_serving_call *call = post->call;
     struct dw_server *server = call->server;
+    const struct dw_receiving receiving = {
+        .hub = server->hub,
+        .store = server->store,
+        .arena = server->arena,
+        .packer = post->packer,
+        .uid = call->identity.uid,
+        .client_id = call->client_id,
+        .payload = post->payload,
+        .payload_len = post->payload_len,
+        .on_reply = on_reply,
+        .context = post,
+    };
     struct dw_envelope envelope = {0};
-    int rc;
+    int rc = dw_receive_unpack(&receiving, &envelope, &call->err);
 
-    if (post->payload_len > server->hub->limits.max_bytes)
-        rc = dw_err_set(&call->err, DW_LIMIT, "the message is longer than %zu bytes", server->hub->limits.max_bytes);
-    else
-        rc = dw_envelope_read(post->packer, post->payload, post->payload_len, &server->hub->limits, server->arena,
-                              &envelope, &call->err);
     if (rc == DW_INVALID || rc == DW_LIMIT) {
-        refuse_package(post, rc);
+        dw_serve_failed(call, "unpacking a message", rc);
         return NULL;
     }
     if (rc == DW_OK)
@@ -233,7 +169,7 @@ static struct dw_parked *unpack(struct post *post)
         dw_serve_failed(call, "reading a message", rc);
         return NULL;
     }
-    return deliver(post, &envelope);
+    return deliver(post, &receiving, &envelope);
 }
 
 struct dw_parked *dw_serve_post(struct dw_serving_call *call)
@@ -257,6 +193,5 @@ struct dw_parked *dw_serve_post(struct dw_serving_call *call)
     post.packer = dw_serve_packer(call, post.has_client ? post.client.packer : NULL);
     if (post.packer != NULL)
         parked = unpack(&post);
-    dw_buf_fini(&post.data);
     return parked;
 }

@@ -79,10 +79,10 @@ BEGIN
     THEN RAISE(ABORT, 'dw_push: data is empty: give a value in the stated format, or NULL for an event without data')
     -- time and order
     WHEN typeof(NEW.created_at) <> 'integer' OR NEW.created_at < 100000000000
-      OR NEW.created_at > (julianday('now') - 2440587.5) * 86400000 + 86400000
+      OR NEW.created_at > (julianday('now') - 2440587.5) * 86400000 + 60000
     THEN RAISE(ABORT, 'dw_push: created_at must be Unix time in milliseconds and not in the future: leave it out')
     WHEN NEW.id <= coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'dw_push'), 0)
-      OR NEW.id < (SELECT max(id) FROM dw_push) OR NEW.id > 8796093022207
+      OR NEW.id < (SELECT max(id) FROM dw_push) OR NEW.id > 4398046511103
     THEN RAISE(ABORT, 'dw_push: id may not go backwards, clients read in its order: leave id out')
     END;
 END;
@@ -142,7 +142,7 @@ BEGIN
     WHEN typeof(NEW.created_at) <> 'integer' OR NEW.created_at < 100000000000
     THEN RAISE(ABORT, 'dw_reply: created_at must be Unix time in milliseconds: leave it out')
     WHEN NEW.id <= coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'dw_reply'), 0)
-      OR NEW.id < (SELECT max(id) FROM dw_reply) OR NEW.id > 8796093022207
+      OR NEW.id < (SELECT max(id) FROM dw_reply) OR NEW.id > 4398046511103
     THEN RAISE(ABORT, 'dw_reply: id may not go backwards, answers are read in its order: leave id out')
     END;
 END;
@@ -211,6 +211,8 @@ CREATE INDEX dw_member_left_uid   ON dw_member_left (uid, until_id);
 CREATE INDEX dw_member_left_room  ON dw_member_left (room, until_id);
 CREATE INDEX dw_member_left_until ON dw_member_left (until_id);
 
+-- The queue's end is taken from the rows too: within the statement that fires an app's trigger,
+-- sqlite_sequence does not know yet what that trigger has pushed.
 -- A second INSERT of a member does nothing, with or without OR REPLACE (which would forget since_id).
 CREATE TRIGGER dw_member_check BEFORE INSERT ON dw_member
 BEGIN
@@ -230,7 +232,8 @@ END;
 CREATE TRIGGER dw_member_join AFTER INSERT ON dw_member
 BEGIN
     UPDATE dw_member
-       SET since_id = coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'dw_push'), 0)
+       SET since_id = max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'dw_push'), 0),
+                          coalesce((SELECT max(id) FROM dw_push), 0))
      WHERE room = NEW.room AND uid = NEW.uid;
 END;
 CREATE TRIGGER dw_member_fixed BEFORE UPDATE ON dw_member
@@ -239,10 +242,12 @@ BEGIN
     SELECT RAISE(ABORT, 'dw_member: rows can''t be changed: delete the row and insert another');
 END;
 CREATE TRIGGER dw_member_leave AFTER DELETE ON dw_member
-WHEN OLD.since_id < coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'dw_push'), 0)
+WHEN OLD.since_id < max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'dw_push'), 0),
+                        coalesce((SELECT max(id) FROM dw_push), 0))
 BEGIN
     INSERT INTO dw_member_left (room, uid, since_id, until_id)
-    VALUES (OLD.room, OLD.uid, OLD.since_id, (SELECT seq FROM sqlite_sequence WHERE name = 'dw_push'));
+    VALUES (OLD.room, OLD.uid, OLD.since_id, max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'dw_push'), 0),
+                                                 coalesce((SELECT max(id) FROM dw_push), 0)));
 END;
 
 -- ---- who is here, and where the queue ends ----

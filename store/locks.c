@@ -1,7 +1,6 @@
 /* Byte locks of the lock file (see locks.h).  Only fcntl here: no waiting, no database. */
 #include "store/locks.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,14 +15,6 @@ static struct flock byte_lock(short type, int64_t byte)
     lock.l_start = (off_t)byte;
     lock.l_len = 1;
     return lock;
-}
-
-int dw_locks_open(const char *path, int *fd, struct dw_err *err)
-{
-    *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0660);
-    if (*fd < 0)
-        return dw_err_set(err, errno == ENOSPC ? DW_FULL : DW_DENIED, "cannot open %s: %s", path, strerror(errno));
-    return DW_OK;
 }
 
 bool dw_locks_try(int fd, int64_t byte)

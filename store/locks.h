@@ -8,17 +8,14 @@
 #ifndef DW_STORE_LOCKS_H
 #define DW_STORE_LOCKS_H
 
-#include "base/err.h"
-
 #include <stdbool.h>
 #include <stdint.h>
 
 #define DW_LOCK_HOUSEKEEPER 0
 #define DW_LOCK_WORKER 64
 
-/* Opens or makes the lock file; *fd is to be closed, which frees its locks. */
-int dw_locks_open(const char *path, int *fd, struct dw_err *err);
-/* Takes the byte if nobody else has it. */
+/* `fd` is the lock file, open for writing; closing it frees its locks.
+ * Takes the byte if nobody else has it. */
 bool dw_locks_try(int fd, int64_t byte);
 void dw_locks_drop(int fd, int64_t byte);
 /* True when another open file holds the byte. */

@@ -190,9 +190,15 @@ static int figures(struct dw_store *store, struct dw_store_figures *out, struct 
     out->online = (int64_t)w->online.count;
     out->sessions = (int64_t)w->sessions.count;
     out->end = w->end;
+    out->inbox_end = w->inbox_end;
     out->horizon = w->horizon;
-    for (size_t i = 0; i < w->clients.count; i++)
-        out->connected += w->clients.at[i].client.connected;
+    for (size_t i = 0; i < w->clients.count; i++) {
+        bool connected = w->clients.at[i].client.connected;
+
+        out->connected += connected;
+        out->ajax += connected && w->clients.at[i].transport == DW_AJAX;
+        out->ws += connected && w->clients.at[i].transport == DW_WS;
+    }
     return dw_mem_unlock(w, DW_OK);
 }
 
@@ -335,6 +341,7 @@ static void merge_ops(void)
     ops.workers = dw_mem_client_ops.workers;
     ops.holders = dw_mem_client_ops.holders;
     ops.housekeeper = dw_mem_client_ops.housekeeper;
+    ops.housekeeper_leave = dw_mem_client_ops.housekeeper_leave;
     ops.release = dw_mem_client_ops.release;
     ops.release_due = dw_mem_client_ops.release_due;
     ops.close = close_store;

@@ -74,12 +74,13 @@ static int update(struct dw_memory *w, const struct dw_client_key *key, dw_clien
     bool was_connected = row != NULL && row->client.connected;
     int rc;
 
-    if (row != NULL)
+    if (row != NULL) {
         client = row->client;
-    else {
+        dw_claim_mend(&w->claims[client.slot], client.epoch);
+    } else {
         client.slot = free_slot(w);
         if (client.slot >= DW_MEM_SLOTS)
-            return dw_err_set(err, DW_LIMIT, "too many clients for the memory store");
+            return dw_err_set(err, DW_FULL, "too many clients for the memory store");
         atomic_store(&w->claims[client.slot], 0);
     }
     rc = fn(context, &client, row != NULL, atomic_load(&w->claims[client.slot]));
@@ -126,13 +127,6 @@ static int state_is_new(struct dw_store *store, int64_t now_ms, bool *is_new, st
     return DW_OK;
 }
 
-static bool has_newer_claim(const struct dw_memory *w, uint32_t slot, uint32_t epoch)
-{
-    uint64_t word = slot < DW_MEM_SLOTS ? atomic_load(&w->claims[slot]) : 0;
-
-    return word != 0 && dw_claim_newer(dw_claim_epoch(word), epoch & DW_EPOCH_MASK);
-}
-
 static int disconnect(struct dw_memory *w, struct dw_mem_client *row, int64_t now_ms, struct dw_err *err)
 {
     row->client.connected = false;
@@ -152,8 +146,7 @@ static int clients_leave(struct dw_store *store, const struct dw_departed *depar
         const struct dw_departed *one = &departed[i];
         struct dw_mem_client *row = find(w, (int)one->transport, one->uid, one->client_id);
 
-        if (row != NULL && row->client.connected && row->client.epoch == one->epoch &&
-            !has_newer_claim(w, one->slot, one->epoch))
+        if (row != NULL && row->client.connected && row->client.epoch == one->epoch)
             rc = disconnect(w, row, now_ms, err);
     }
     return dw_mem_unlock(w, rc);
@@ -316,6 +309,15 @@ static int holders(struct dw_store *store, int32_t except, uint32_t *count, stru
     return dw_mem_unlock(w, DW_OK);
 }
 
+static void housekeeper_leave(struct dw_store *store)
+{
+    struct dw_memory *w = dw_mem_lock(store);
+
+    if (w->housekeeper == store)
+        w->housekeeper = NULL;
+    (void)dw_mem_unlock(w, DW_OK);
+}
+
 static bool housekeeper(struct dw_store *store)
 {
     struct dw_memory *w = dw_mem_lock(store);
@@ -335,12 +337,15 @@ static int64_t grace_of(const struct dw_mem_client *row, const struct dw_housewo
     return row->transport == DW_WS ? work->grace_ws_ms : work->grace_ajax_ms;
 }
 
-static void bury(struct dw_memory *w, const struct dw_housework *work)
+static int64_t bury(struct dw_memory *w, const struct dw_housework *work)
 {
+    int64_t count = 0;
+
     for (int32_t i = 0; i < DW_MEM_WORKERS; i++) {
         if (!w->workers[i].known || w->workers[i].alive)
             continue;
         w->workers[i].known = false;
+        count++;
         for (size_t k = 0; k < w->clients.count; k++) {
             struct dw_mem_client *row = &w->clients.at[k];
 
@@ -351,25 +356,26 @@ static void bury(struct dw_memory *w, const struct dw_housework *work)
                 row->client.due_ms = work->now_ms + grace_of(row, work);
         }
     }
+    return count;
 }
 
 static int release(struct dw_store *store, const struct dw_housework *work, bool *more, struct dw_err *err)
 {
     struct dw_memory *w = dw_mem_lock(store);
+    struct dw_removed ignored = {.clients = 0};
+    struct dw_removed *removed = work->removed != NULL ? work->removed : &ignored;
     size_t kept = 0;
     int rc = DW_OK;
 
     *more = false;
-    bury(w, work);
+    removed->workers += bury(w, work);
     for (size_t i = 0; rc == DW_OK && i < w->clients.count; i++) {
         struct dw_mem_client *row = &w->clients.at[i];
 
-        if (!row->client.connected || row->client.due_ms > work->now_ms)
-            continue;
-        if (has_newer_claim(w, row->client.slot, row->client.epoch))
-            row->client.due_ms = work->now_ms + grace_of(row, work) + 1;
-        else
+        if (row->client.connected && row->client.due_ms <= work->now_ms) {
             rc = disconnect(w, row, work->now_ms, err);
+            removed->departed += rc == DW_OK;
+        }
     }
     for (size_t i = 0; i < w->clients.count; i++) {
         struct dw_mem_client *row = &w->clients.at[i];
@@ -380,6 +386,7 @@ static int release(struct dw_store *store, const struct dw_housework *work, bool
         } else
             w->clients.at[kept++] = *row;
     }
+    removed->clients += (int64_t)(w->clients.count - kept);
     w->clients.count = kept;
     return dw_mem_unlock(w, rc);
 }
@@ -414,6 +421,7 @@ const struct dw_store_ops dw_mem_client_ops = {
     .workers = workers,
     .holders = holders,
     .housekeeper = housekeeper,
+    .housekeeper_leave = housekeeper_leave,
     .release = release,
     .release_due = release_due,
 };

@@ -406,10 +406,11 @@ static int replies(struct dw_store *store, int64_t after, size_t max, dw_reply_f
 /* ---- retention ---- */
 
 /* Forgets memberships that no push is left for. */
-static void drop_members(struct dw_memory *w)
+static size_t drop_members(struct dw_memory *w)
 {
     int64_t first = w->pushes.count > 0 ? w->pushes.at[0].id : w->end + 1;
     size_t kept = 0;
+    size_t dropped;
 
     for (size_t i = 0; i < w->members.count; i++) {
         struct dw_mem_member *m = &w->members.at[i];
@@ -420,7 +421,9 @@ static void drop_members(struct dw_memory *w)
         } else
             w->members.at[kept++] = *m;
     }
+    dropped = w->members.count - kept;
     w->members.count = kept;
+    return dropped;
 }
 
 int dw_mem_gc(struct dw_store *store, const struct dw_housework *work, bool *more, struct dw_err *err)
@@ -429,6 +432,8 @@ int dw_mem_gc(struct dw_store *store, const struct dw_housework *work, bool *mor
     size_t chunk = work->chunk > 0 ? work->chunk : 200;
     int64_t inbox_before = work->now_ms - dw_inbox_retain(dw_mem_of(store)->retain_ms);
     int64_t before = work->now_ms - dw_mem_of(store)->retain_ms;
+    struct dw_removed ignored = {.pushes = 0};
+    struct dw_removed *removed = work->removed != NULL ? work->removed : &ignored;
     size_t n;
 
     (void)err;
@@ -438,19 +443,22 @@ int dw_mem_gc(struct dw_store *store, const struct dw_housework *work, bool *mor
     }
     *more = n == chunk;
     w->pushes.count -= n;
+    removed->pushes += (int64_t)n;
     if (n > 0)
         memmove(w->pushes.at, w->pushes.at + n, w->pushes.count * sizeof *w->pushes.at);
-    drop_members(w);
+    removed->memberships += (int64_t)drop_members(w);
     for (n = 0; n < chunk && n < w->replies.count && w->replies.at[n].created_at < inbox_before; n++)
         dw_mem_free_reply(&w->replies.at[n]);
     *more = *more || n == chunk;
     w->replies.count -= n;
+    removed->replies += (int64_t)n;
     if (n > 0)
         memmove(w->replies.at, w->replies.at + n, w->replies.count * sizeof *w->replies.at);
     for (n = 0; n < chunk && n < w->inbox.count && w->inbox.at[n].received_at < inbox_before; n++)
         dw_mem_free_inbox(&w->inbox.at[n]);
     *more = *more || n == chunk;
     w->inbox.count -= n;
+    removed->inbox += (int64_t)n;
     if (n > 0)
         memmove(w->inbox.at, w->inbox.at + n, w->inbox.count * sizeof *w->inbox.at);
     return dw_mem_unlock(w, DW_OK);

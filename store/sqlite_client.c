@@ -110,6 +110,7 @@ static int update_client(struct dw_sqlite *s, const struct dw_client_key *key, d
     struct dw_client client;
     bool found = false;
     bool was_connected;
+    int64_t cursor;
     _Atomic uint64_t *word;
     int rc;
 
@@ -123,10 +124,15 @@ static int update_client(struct dw_sqlite *s, const struct dw_client_key *key, d
     if (rc != DW_OK)
         return rc;
     word = dw_claims_word(&s->claims, client.slot);
+    if (found)
+        dw_claim_mend(word, client.epoch);
     was_connected = client.connected;
+    cursor = client.cursor;
     rc = fn(context, &client, found, atomic_load(word));
     if (rc == DW_OK)
         rc = store_client(s, key, &client, found, err);
+    if (rc == DW_OK && client.cursor > cursor)
+        rc = dw_sqlite_raise_end(s, client.cursor, err);
     if (rc == DW_OK && client.connected != was_connected)
         rc = dw_sqlite_dirty(s, key->uid, err);
     return rc;
@@ -181,14 +187,9 @@ int dw_sqlite_state_is_new(struct dw_store *store, int64_t now_ms, bool *is_new,
 
 static int leave(struct dw_sqlite *s, const struct dw_departed *one, int64_t now_ms, struct dw_err *err)
 {
-    _Atomic uint64_t *word = dw_claims_word(&s->claims, one->slot);
     sqlite3_stmt *stmt;
-    int rc;
+    int rc = dw_sqlite_stmt(s, DW_SQL_CLIENT_LEAVE, &stmt, err);
 
-    if (word != NULL && atomic_load(word) != 0 &&
-        dw_claim_newer(dw_claim_epoch(atomic_load(word)), one->epoch & DW_EPOCH_MASK))
-        return DW_OK;
-    rc = dw_sqlite_stmt(s, DW_SQL_CLIENT_LEAVE, &stmt, err);
     if (rc != DW_OK)
         return rc;
     dw_sqlite_bind_key(stmt, one->client_id, one->uid, one->transport);

@@ -28,7 +28,7 @@ static int run(sqlite3 *db, const char *sql, struct dw_err *err)
     return rc == SQLITE_OK ? DW_OK : dw_sqlite_fail(db, rc, err);
 }
 
-static int read_version(sqlite3 *db, enum dw_schema schema, int64_t *version, struct dw_err *err)
+int dw_sqlite_schema(sqlite3 *db, enum dw_schema schema, int64_t *version, struct dw_err *err)
 {
     int64_t found;
     int rc;
@@ -76,7 +76,7 @@ static int apply(sqlite3 *db, enum dw_schema schema, const struct dw_migration *
 {
     int64_t version;
     bool owns = schema == DW_SCHEMA_STATE;
-    int rc = read_version(db, schema, &version, err); /* again: another program may have been quicker */
+    int rc = dw_sqlite_schema(db, schema, &version, err); /* again: another program may have been quicker */
 
     if (rc == DW_OK && schema == DW_SCHEMA_QUEUE)
         rc = owns_user_version(db, version, &owns, err);
@@ -93,7 +93,7 @@ int dw_sqlite_migrate(sqlite3 *db, enum dw_schema schema, const struct dw_migrat
 {
     int64_t version;
     int last = list[count - 1].version;
-    int rc = read_version(db, schema, &version, err);
+    int rc = dw_sqlite_schema(db, schema, &version, err);
 
     if (rc != DW_OK)
         return rc;
@@ -113,6 +113,11 @@ int dw_sqlite_migrate(sqlite3 *db, enum dw_schema schema, const struct dw_migrat
     if (rc != DW_OK)
         return rc;
     rc = apply(db, schema, list, count, err);
+    if (rc != DW_OK && strstr(sqlite3_errmsg(db), "already exists") != NULL)
+        rc = dw_err_set(err, DW_CONF,
+                        "%s has something of its own with a name of Dumbwaiter's (%s): rename it, or give the queue a "
+                        "file of its own (store.path); nothing was changed",
+                        path, sqlite3_errmsg(db));
     if (rc == DW_OK)
         rc = run(db, "COMMIT", err);
     if (rc != DW_OK && !sqlite3_get_autocommit(db))

@@ -67,8 +67,9 @@ static bool is_dead(struct dw_sqlite *s, int32_t worker)
     return worker != s->worker && !dw_locks_held(s->lock_fd, lock_of(worker));
 }
 
-int dw_sqlite_bury(struct dw_sqlite *s, int64_t due_ajax_ms, int64_t due_ws_ms, struct dw_err *err)
+int dw_sqlite_bury(struct dw_sqlite *s, int64_t due_ajax_ms, int64_t due_ws_ms, int64_t *buried, struct dw_err *err)
 {
+    int64_t count = 0;
     bool has_row[DW_WORKERS_MAX];
     bool any = false;
     int rc = read_rows(s, has_row, err);
@@ -83,9 +84,14 @@ int dw_sqlite_bury(struct dw_sqlite *s, int64_t due_ajax_ms, int64_t due_ws_ms, 
     /* Joining happens under the same write lock: a number with a row and a free byte is dead for sure. */
     rc = read_rows(s, has_row, err);
     for (int32_t i = 0; rc == DW_OK && i < DW_WORKERS_MAX; i++)
-        if (has_row[i] && is_dead(s, i))
+        if (has_row[i] && is_dead(s, i)) {
             rc = bury_one(s, i, due_ajax_ms, due_ws_ms, err);
-    return dw_sqlite_end(s, DW_STATE, rc, err);
+            count++;
+        }
+    rc = dw_sqlite_end(s, DW_STATE, rc, err);
+    if (rc == DW_OK)
+        *buried += count;
+    return rc;
 }
 
 /* A number that nobody uses: one without a row, else that of a dead worker (its clients are released). */
@@ -95,6 +101,12 @@ static int pick_number(struct dw_sqlite *s, struct dw_err *err)
     int64_t due_ms = dw_clock_wall_ms() + DEFAULT_GRACE_MS;
     int rc = read_rows(s, has_row, err);
 
+    /* After the state was lost, the number that its clients' rows name already. */
+    if (rc == DW_OK && s->last_worker >= 0 && !has_row[s->last_worker] &&
+        dw_locks_try(s->lock_fd, lock_of(s->last_worker))) {
+        s->worker = s->last_worker;
+        return DW_OK;
+    }
     for (int reuse = 0; rc == DW_OK && reuse < 2; reuse++)
         for (int32_t i = 0; i < DW_WORKERS_MAX; i++) {
             if (has_row[i] != (reuse == 1) || !dw_locks_try(s->lock_fd, lock_of(i)))
@@ -188,9 +200,21 @@ bool dw_sqlite_housekeeper(struct dw_store *store)
 {
     struct dw_sqlite *s = dw_sqlite_of(store);
 
-    if (!s->housekeeper && dw_locks_try(s->lock_fd, DW_LOCK_HOUSEKEEPER))
-        s->housekeeper = s->audit = true;
+    if (!s->housekeeper && dw_locks_try(s->lock_fd, DW_LOCK_HOUSEKEEPER)) {
+        s->housekeeper = true;
+        s->audit = s->audit || !s->audited;
+        s->audited = true;
+    }
     return s->housekeeper;
+}
+
+void dw_sqlite_housekeeper_leave(struct dw_store *store)
+{
+    struct dw_sqlite *s = dw_sqlite_of(store);
+
+    if (s->housekeeper)
+        dw_locks_drop(s->lock_fd, DW_LOCK_HOUSEKEEPER);
+    s->housekeeper = false;
 }
 
 int dw_sqlite_count(struct dw_store *store, const char *name, int64_t add, struct dw_err *err)
@@ -240,19 +264,22 @@ int dw_sqlite_figures(struct dw_store *store, struct dw_store_figures *figures, 
 {
     struct dw_sqlite *s = dw_sqlite_of(store);
     int64_t *queue[] = {&figures->pushes, &figures->inbox, &figures->replies, &figures->online, &figures->sessions};
-    int64_t *state[] = {&figures->clients, &figures->connected};
+    int64_t *state[] = {&figures->clients, &figures->connected, &figures->ajax, &figures->ws, &figures->state_lost_ms};
     int rc;
 
     memset(figures, 0, sizeof *figures);
     rc = figures_of(s, DW_SQL_FIGURES_QUEUE, queue, 5, err);
     if (rc == DW_OK)
-        rc = figures_of(s, DW_SQL_FIGURES_STATE, state, 2, err);
+        rc = figures_of(s, DW_SQL_FIGURES_STATE, state, 5, err);
     if (rc == DW_OK)
         rc = dw_sqlite_store_end(store, &figures->end, err);
+    if (rc == DW_OK)
+        rc = dw_sqlite_sequence(s, "dw_inbox", &figures->inbox_end, err);
     if (rc == DW_OK)
         rc = dw_sqlite_horizon(store, &figures->horizon, err);
     figures->queue_bytes = dw_sqlite_file_size(s->queue_path, "");
     figures->wal_bytes = dw_sqlite_file_size(s->queue_path, "-wal");
-    figures->state_bytes = dw_sqlite_file_size(s->state_path, "") + dw_sqlite_file_size(s->state_path, "-wal");
+    figures->state_bytes = dw_sqlite_file_size(s->state_path, "");
+    figures->state_wal_bytes = dw_sqlite_file_size(s->state_path, "-wal");
     return rc;
 }

@@ -26,12 +26,20 @@ void dw_session_fini(struct dw_session *session)
 
 /* ---- claims ---- */
 
-void dw_store_claim_begin(struct dw_store *store, uint32_t slot, uint32_t epoch, int64_t upto)
+bool dw_store_claim_begin(struct dw_store *store, uint32_t slot, uint32_t epoch, int64_t upto)
+{
+    _Atomic uint64_t *word = store->ops->claim(store, slot);
+
+    /* Without a word the answer may be repeated, which is better than to be lost. */
+    return word == NULL || dw_claim_begin(word, epoch, upto);
+}
+
+void dw_store_claim_sent(struct dw_store *store, uint32_t slot, uint32_t epoch)
 {
     _Atomic uint64_t *word = store->ops->claim(store, slot);
 
     if (word != NULL)
-        dw_claim_begin(word, epoch, upto);
+        dw_claim_sent(word, epoch);
 }
 
 bool dw_store_claim_answer(struct dw_store *store, uint32_t slot, uint32_t epoch, int64_t upto)
@@ -205,6 +213,11 @@ int dw_store_holders(struct dw_store *store, int32_t except, uint32_t *holders, 
 bool dw_store_housekeeper(struct dw_store *store)
 {
     return store->ops->housekeeper(store);
+}
+
+void dw_store_housekeeper_leave(struct dw_store *store)
+{
+    store->ops->housekeeper_leave(store);
 }
 
 int dw_store_presence_sync(struct dw_store *store, int64_t now_ms, bool *more, struct dw_err *err)

@@ -38,7 +38,7 @@ enum dw_transport { DW_AJAX, DW_WS };
 
 struct dw_store_options {
     const char *path;        /* queue file */
-    int64_t retain_ms;       /* how long pushes, inbox rows, replies and absent clients are kept */
+    int64_t retain_ms;       /* how long pushes and absent clients are kept; inbox rows and replies at least a day */
     int busy_ms;             /* how long to wait for another program's lock, with jittered back-off */
     const char *session_sql; /* auth.session_sql */
     bool create;             /* make the files and schema when missing; else DW_NOTFOUND */
@@ -84,7 +84,8 @@ typedef int dw_push_fn(void *context, const struct dw_push *push);
 /* Highest push id ever committed (0: none); survives deletion of rows. */
 int dw_store_end(struct dw_store *store, int64_t *end, struct dw_err *err);
 
-/* All pushes with id > after, ascending, at most `max`, whoever they are for. */
+/* All pushes with id > after, ascending, at most `max`, whoever they are for.  DW_BUSY also where the queue has
+ * turned out to be a restored backup: what was handed out is void, follow and read again. */
 int dw_store_pushes(struct dw_store *store, int64_t after, size_t max, dw_push_fn *fn, void *context,
                     struct dw_err *err);
 
@@ -200,14 +201,15 @@ struct dw_client {
     int64_t due_ms;     /* when it counts as gone if nothing is heard from it, while connected */
     uint8_t generation; /* envelope generation 1..3, 0 = not known yet */
     bool connected;     /* counts for presence */
-    int32_t worker;     /* slot of the worker that holds its poll or socket, -1 = none */
+    int32_t worker;     /* slot of the worker that has its newest request or socket, -1 = none */
     char packer[24];    /* "" = the default */
 };
 
 /* Loads the client's row under the state file's write lock, lets `fn` change it, stores it, commits.
  * `found` = false: the row is new (zeroed but for slot).  `claim` is the client's claim word as it is
  * now.  fn returns DW_OK to store, any other code to roll back (returned).  fn may read the queue
- * through `store`.  A change of `connected` marks the uid's presence dirty in the same transaction. */
+ * through `store`.  DW_FULL also where no slot is left for a new client.  A change of `connected` marks the uid's
+ * presence dirty in the same transaction. */
 typedef int dw_client_fn(void *context, struct dw_client *client, bool found, uint64_t claim);
 int dw_store_client_update(struct dw_store *store, const struct dw_client_key *key, dw_client_fn *fn, void *context,
                            struct dw_err *err);
@@ -238,11 +240,14 @@ int dw_store_clients_leave(struct dw_store *store, const struct dw_departed *dep
 uint64_t dw_claim_word(uint32_t epoch, int64_t upto);
 uint32_t dw_claim_epoch(uint64_t word);
 int64_t dw_claim_upto(uint64_t word);
+bool dw_claim_is_sent(uint64_t word);
 
-/* Makes (epoch, upto) the client's word unless it already belongs to a newer epoch. */
-void dw_store_claim_begin(struct dw_store *store, uint32_t slot, uint32_t epoch, int64_t upto);
+/* Makes (epoch, upto) the client's word; false: it belongs to a newer epoch already, send no events. */
+bool dw_store_claim_begin(struct dw_store *store, uint32_t slot, uint32_t epoch, int64_t upto);
 /* Turns (epoch, none) into (epoch, upto); false: superseded or answered already, send no events. */
 bool dw_store_claim_answer(struct dw_store *store, uint32_t slot, uint32_t epoch, int64_t upto);
+/* The whole answer of request `epoch` has been handed to the web server. */
+void dw_store_claim_sent(struct dw_store *store, uint32_t slot, uint32_t epoch);
 uint64_t dw_store_claim_read(struct dw_store *store, uint32_t slot);
 
 /* ---- arrival notes: any thread, no locks, never fail ----
@@ -279,14 +284,25 @@ int dw_store_workers(struct dw_store *store, dw_worker_fn *fn, void *context, st
 /* Number of live workers that hold at least one parked poll, not counting `except`. */
 int dw_store_holders(struct dw_store *store, int32_t except, uint32_t *holders, struct dw_err *err);
 
-/* Tries to become the housekeeper of this queue; false while another process is.  Held until close. */
+/* Tries to become the housekeeper of this queue; false while another process is.  Held until left or closed. */
 bool dw_store_housekeeper(struct dw_store *store);
+void dw_store_housekeeper_leave(struct dw_store *store);
 
+/* What a step has done; added to. */
+struct dw_removed {
+    int64_t pushes, inbox, replies, sessions; /* rows past retention, expired sessions */
+    int64_t memberships;                      /* past ones that no push is left for */
+    int64_t clients;                          /* forgotten: absent for longer than retain_ms */
+    int64_t departed;                         /* no longer counted as connected */
+    int64_t workers;                          /* dead ones */
+};
 struct dw_housework {
     int64_t now_ms;
     int64_t grace_ajax_ms, grace_ws_ms;
-    size_t chunk; /* rows a step may delete */
-    bool idle;    /* nothing happened lately: a truncating checkpoint is fine */
+    size_t chunk;               /* rows a step may delete */
+    bool idle;                  /* nothing happened lately: a checkpoint may wait for readers */
+    int64_t wal_least;          /* bytes: a smaller WAL is left for later, it costs nobody anything */
+    struct dw_removed *removed; /* release and gc count here; NULL: nobody asks */
 };
 /* Presence: brings dw_online and the chsk/uidport-* rows in line with the client table for every dirty
  * uid, exactly once per real change, whoever calls it.  `*more`: call again. */
@@ -305,14 +321,19 @@ typedef int dw_counter_fn(void *context, const char *name, int64_t value);
 int dw_store_counters(struct dw_store *store, dw_counter_fn *fn, void *context, struct dw_err *err);
 
 struct dw_store_figures {
-    int64_t pushes, inbox, replies, clients, connected, online, sessions;
-    int64_t end, horizon, queue_bytes, wal_bytes, state_bytes;
+    int64_t pushes, inbox, replies, online, sessions; /* rows */
+    int64_t clients, connected, ajax, ws;             /* remembered; connected: in all, and by transport */
+    int64_t end, inbox_end, horizon;                  /* highest push and inbox ids ever, dw_store_horizon */
+    int64_t state_lost_ms;                            /* when a lost state file was made anew; 0: never */
+    int64_t queue_bytes, wal_bytes, state_bytes, state_wal_bytes; /* of the files; 0 for memory */
 };
 int dw_store_figures(struct dw_store *store, struct dw_store_figures *figures, struct dw_err *err);
 
-/* Another file may take the queue's place (a restored backup): goes over to it.  `*moves` counts how often
- * this store has done so; ids, cursors and claim slots from before then mean nothing any more.  Costs
- * one stat(2).  Call it before serving a request; dw_store_version and dw_store_client_update do it too. */
+/* Other files may take the place of the queue or the state (a restored backup, a cleared folder), or a backup
+ * that of the queue's content: goes over to them.  `*moves` counts how often this store has done so; ids, cursors
+ * and claim slots from before then mean nothing any more, and dw_store_worker_join has to be called again.
+ * A damaged file of the state is put aside.  Costs four stat(2).  Call it before serving a request; dw_store_version
+ * and dw_store_client_update do it too. */
 int dw_store_follow(struct dw_store *store, uint32_t *moves, struct dw_err *err);
 
 /* ---- wake-up (store/wake.h builds on these) ---- */

@@ -18,6 +18,7 @@
 #include "store/wake_bell.h"
 
 #include "base/clock.h"
+#include "store/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -43,13 +44,17 @@ static bool set_lock(int fd, int type, int byte)
 int dw_bell_open(struct dw_bell *bell, const char *dir, struct dw_err *err)
 {
     struct stat st;
+    bool made;
 
     *bell = (struct dw_bell){.ear = -1, .hammer = -1};
     if (asprintf(&bell->path, "%s/wake.bell", dir) < 0) {
         bell->path = NULL;
         return dw_err_set(err, DW_NOMEM, "%s", dw_err_text(DW_NOMEM));
     }
-    if (mkfifo(bell->path, 0660) == 0 || errno == EEXIST)
+    made = mkfifo(bell->path, 0660) == 0;
+    if (made)
+        dw_file_give(bell->path, dir);
+    if (made || errno == EEXIST)
         bell->ear = open(bell->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
     if (bell->ear < 0 || fstat(bell->ear, &st) != 0 || !S_ISFIFO(st.st_mode)) {
         int rc = dw_err_set(err, errno == EACCES ? DW_DENIED : DW_SYSTEM, "%s can't be used as the bell: %s",
@@ -139,7 +144,7 @@ int dw_seat_take(const char *dir, int seats)
 
     if (asprintf(&path, "%s/wake.seats", dir) < 0)
         return -1;
-    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0660);
+    (void)dw_file_open(path, dir, &fd, NULL);
     free(path);
     for (int seat = 0; fd >= 0 && seat < seats; seat++) {
         if (set_lock(fd, F_WRLCK, seat))

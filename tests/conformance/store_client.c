@@ -141,14 +141,31 @@ static void only_the_newest_request_can_claim(void **state)
     touch(f->a, DW_AJAX, "alice", "c1", false, 1, 2);
     uint32_t slot = get(f->a, "alice", "c1").slot;
 
-    dw_store_claim_begin(f->a, slot, 5, DW_CLAIM_NONE);
-    dw_store_claim_begin(f->b, slot, 6, DW_CLAIM_NONE);
+    assert_true(dw_store_claim_begin(f->a, slot, 5, DW_CLAIM_NONE));
+    assert_true(dw_store_claim_begin(f->b, slot, 6, DW_CLAIM_NONE));
     assert_false(dw_store_claim_answer(f->a, slot, 5, 10));
-    dw_store_claim_begin(f->a, slot, 5, 10);
+    assert_false(dw_store_claim_begin(f->a, slot, 5, 10));
     assert_int_equal(dw_claim_epoch(dw_store_claim_read(f->a, slot)), 6);
     assert_true(dw_store_claim_answer(f->b, slot, 6, 11));
     assert_false(dw_store_claim_answer(f->b, slot, 6, 12));
     assert_int_equal(dw_claim_upto(dw_store_claim_read(f->a, slot)), 11);
+}
+
+static void what_is_proven_on_a_websocket_moves_on_until_a_newer_one_comes(void **state)
+{
+    struct fixture *f = *state;
+    struct dw_client_key key = {DW_WS, "alice", "c1"};
+    uint64_t word = dw_claim_word(1, 9);
+    uint32_t slot;
+
+    touch(f->a, DW_WS, "alice", "c1", true, 1, INT64_MAX);
+    slot = get(f->a, "alice", "c1").slot;
+    assert_true(dw_store_claim_begin(f->a, slot, 1, 5));
+    assert_true(dw_store_claim_begin(f->a, slot, 1, 9));
+    must(dw_store_client_update(f->b, &key, expect_claim, &word, &err));
+    assert_true(dw_store_claim_begin(f->b, slot, 2, 9));
+    assert_false(dw_store_claim_begin(f->a, slot, 1, 12)); /* a late pong on the older connection */
+    assert_int_equal(dw_claim_upto(dw_store_claim_read(f->b, slot)), 9);
 }
 
 static void a_slot_is_given_out_again_clean(void **state)
@@ -182,19 +199,44 @@ static void an_overdue_client_is_disconnected_and_kept(void **state)
     assert_false(get(f->a, "alice", "c1").connected);
 }
 
-static void a_client_whose_newer_request_has_claimed_is_not_overdue(void **state)
+/* Left behind when a power cut takes back the last commits of the client table, but not the words. */
+static void a_claim_word_from_the_future_holds_nothing_up(void **state)
 {
     struct fixture *f = *state;
     int64_t now = dw_clock_wall_ms();
-    uint32_t slot;
+    uint32_t slot, epoch;
 
     touch(f->a, DW_AJAX, "alice", "c1", true, now, now + 100);
     slot = get(f->a, "alice", "c1").slot;
-    dw_store_claim_begin(f->a, slot, 2, DW_CLAIM_NONE);
+    epoch = get(f->a, "alice", "c1").epoch;
+    assert_true(dw_store_claim_begin(f->a, slot, epoch + 5, 9));
+    assert_false(dw_store_claim_begin(f->a, slot, epoch + 1, 3));
+    touch(f->b, DW_AJAX, "alice", "c1", true, now, now + 100);
+    assert_true(dw_store_claim_begin(f->a, slot, epoch + 1, 3));
+    assert_true(dw_store_claim_begin(f->a, slot, epoch + 9, 9));
     keep_house(f->a, now + 100);
-    assert_true(get(f->a, "alice", "c1").connected);
-    keep_house(f->a, now + 100 + 5001);
-    assert_true(get(f->a, "alice", "c1").connected);
+    assert_false(get(f->a, "alice", "c1").connected);
+}
+
+static void an_answer_counts_as_sent_only_for_its_own_request(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t slot;
+
+    touch(f->a, DW_AJAX, "alice", "c1", false, 1, 2);
+    slot = get(f->a, "alice", "c1").slot;
+    assert_true(dw_store_claim_begin(f->a, slot, 1, DW_CLAIM_NONE));
+    dw_store_claim_sent(f->a, slot, 1);
+    assert_false(dw_claim_is_sent(dw_store_claim_read(f->a, slot)));
+    assert_true(dw_store_claim_answer(f->a, slot, 1, 42));
+    dw_store_claim_sent(f->b, slot, 2);
+    assert_false(dw_claim_is_sent(dw_store_claim_read(f->a, slot)));
+    dw_store_claim_sent(f->b, slot, 1);
+    assert_true(dw_claim_is_sent(dw_store_claim_read(f->a, slot)));
+    assert_int_equal(dw_claim_upto(dw_store_claim_read(f->a, slot)), 42);
+    assert_int_equal(dw_claim_epoch(dw_store_claim_read(f->a, slot)), 1);
+    assert_true(dw_store_claim_begin(f->a, slot, 2, 43));
+    assert_false(dw_claim_is_sent(dw_store_claim_read(f->a, slot)));
 }
 
 static void an_absent_client_is_forgotten_after_retention(void **state)
@@ -261,9 +303,11 @@ const struct CMUnitTest client_tests[] = {
     cmocka_unit_test(an_update_may_read_the_queue),
     cmocka_unit_test(an_update_sees_the_claim_of_the_last_answer),
     cmocka_unit_test(only_the_newest_request_can_claim),
+    cmocka_unit_test(what_is_proven_on_a_websocket_moves_on_until_a_newer_one_comes),
     cmocka_unit_test(a_slot_is_given_out_again_clean),
     cmocka_unit_test(an_overdue_client_is_disconnected_and_kept),
-    cmocka_unit_test(a_client_whose_newer_request_has_claimed_is_not_overdue),
+    cmocka_unit_test(a_claim_word_from_the_future_holds_nothing_up),
+    cmocka_unit_test(an_answer_counts_as_sent_only_for_its_own_request),
     cmocka_unit_test(an_absent_client_is_forgotten_after_retention),
     cmocka_unit_test(leaving_counts_only_for_the_same_request),
     cmocka_unit_test(release_tells_when_it_is_due_next),

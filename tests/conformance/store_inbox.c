@@ -155,20 +155,63 @@ static void figures_count_the_rows(void **state)
     receive(f->a, "alice", "chat/one", false);
     touch(f->a, DW_AJAX, "alice", "c1", true, 1, 2);
     touch(f->a, DW_AJAX, "alice", "c2", false, 1, 2);
+    touch(f->a, DW_WS, "bob", "c3", true, 1, 2);
+    touch(f->a, DW_WS, NULL, "c4", true, 1, 2);
     must(dw_store_figures(f->b, &figures, &err));
     assert_int_equal(figures.pushes, 1);
     assert_int_equal(figures.inbox, 1);
-    assert_int_equal(figures.clients, 2);
-    assert_int_equal(figures.connected, 1);
+    assert_int_equal(figures.clients, 4);
+    assert_int_equal(figures.connected, 3);
+    assert_int_equal(figures.ajax, 1);
+    assert_int_equal(figures.ws, 2);
     assert_int_equal(figures.end, 1);
+    assert_int_equal(figures.inbox_end, 1);
+    assert_int_equal(figures.state_lost_ms, 0);
+}
+
+static void housekeeping_counts_what_it_removes(void **state)
+{
+    struct fixture *f = *state;
+    struct dw_removed removed = {.pushes = 0};
+    int64_t now = dw_clock_wall_ms();
+    struct dw_housework work = {.now_ms = now, .chunk = 2, .removed = &removed};
+    bool more = true;
+
+    for (int i = 0; i < 5; i++)
+        push(f->a, "uid:alice", "t/old", NULL);
+    must(dw_store_reply(f->a, receive(f->a, "alice", "chat/ask", true), "1", 1, "json", &err));
+    touch(f->a, DW_AJAX, "alice", "c1", true, now, now); /* overdue */
+    touch(f->a, DW_AJAX, "alice", "c2", true, now, now + 3600000);
+    must(dw_store_release(f->a, &work, &more, &err));
+    assert_int_equal(removed.departed, 1);
+    assert_int_equal(removed.clients, 0);
+    must(dw_store_gc(f->a, &work, &more, &err));
+    assert_int_equal(removed.pushes + removed.inbox + removed.replies, 0); /* none is old yet */
+    work.now_ms = now + (int64_t)25 * 3600000;
+    for (more = true; more;)
+        must(dw_store_gc(f->a, &work, &more, &err));
+    assert_int_equal(removed.pushes, 5);
+    assert_int_equal(removed.inbox, 1);
+    assert_int_equal(removed.replies, 1);
+    work.now_ms = now + RETAIN_MS + 1000;
+    must(dw_store_release(f->a, &work, &more, &err));
+    assert_int_equal(removed.clients, 1);
+    assert_int_equal(removed.departed, 1);
 }
 
 const struct CMUnitTest inbox_tests[] = {
-    cmocka_unit_test(the_inbox_is_read_by_cursor),      cmocka_unit_test(a_callback_takes_one_reply),
-    cmocka_unit_test(a_reply_may_be_nil_or_edn),        cmocka_unit_test(replies_to_nothing_are_refused),
-    cmocka_unit_test(a_reply_with_bad_json_is_refused), cmocka_unit_test(the_reply_to_one_row_can_be_asked_for),
-    cmocka_unit_test(inbox_rows_are_kept_for_a_day),    cmocka_unit_test(a_session_is_found_until_it_expires),
-    cmocka_unit_test(a_session_tells_null_from_empty),  cmocka_unit_test(a_session_that_expires_in_seconds_is_refused),
-    cmocka_unit_test(counters_add_up_over_stores),      cmocka_unit_test(figures_count_the_rows),
+    cmocka_unit_test(the_inbox_is_read_by_cursor),
+    cmocka_unit_test(a_callback_takes_one_reply),
+    cmocka_unit_test(a_reply_may_be_nil_or_edn),
+    cmocka_unit_test(replies_to_nothing_are_refused),
+    cmocka_unit_test(a_reply_with_bad_json_is_refused),
+    cmocka_unit_test(the_reply_to_one_row_can_be_asked_for),
+    cmocka_unit_test(inbox_rows_are_kept_for_a_day),
+    cmocka_unit_test(a_session_is_found_until_it_expires),
+    cmocka_unit_test(a_session_tells_null_from_empty),
+    cmocka_unit_test(a_session_that_expires_in_seconds_is_refused),
+    cmocka_unit_test(counters_add_up_over_stores),
+    cmocka_unit_test(figures_count_the_rows),
+    cmocka_unit_test(housekeeping_counts_what_it_removes),
 };
 const size_t inbox_tests_count = sizeof inbox_tests / sizeof inbox_tests[0];

@@ -199,9 +199,38 @@ static void clients_of_a_killed_worker_get_their_grace_and_leave(void **state)
     assert_string_equal(inbox(f, 0), "+=\"alice\" -=\"alice\"");
 }
 
+static void a_websocket_is_held_as_long_as_its_worker_lives(void **state)
+{
+    struct fixture *f = *state;
+    struct dw_client_key key = {DW_WS, "alice", "c1"};
+    int64_t now = dw_clock_wall_ms();
+    struct hold hold = {-1, INT64_MAX};
+    struct dw_client client;
+    int64_t due = 0;
+
+    must(dw_store_worker_join(f->b, &hold.worker, &err));
+    must(dw_store_client_update(f->b, &key, hold_poll, &hold, &err));
+    sync_presence(f->b);
+    must(dw_store_release_due(f->a, &due, &err));
+    assert_true(due == INT64_MAX);
+    keep_house(f->a, now + 100 * RETAIN_MS);
+    assert_string_equal(online(f), "alice=1ws+0ajax");
+    dw_store_kill(f->b);
+    f->b = f->backend->open(f->world);
+    keep_house(f->a, now);
+    must(dw_store_client_get(f->a, "alice", "c1", &client, &err));
+    assert_true(client.connected && client.due_ms == now + 2500);
+    keep_house(f->a, now + 2500);
+    sync_presence(f->a);
+    assert_string_equal(online(f), "");
+}
+
 static void a_killed_workers_number_is_free_again_once_released(void **state)
 {
     struct fixture *f = *state;
+    struct dw_removed removed = {.workers = 0};
+    struct dw_housework work = {.now_ms = dw_clock_wall_ms(), .removed = &removed};
+    bool more;
     int32_t first = -1;
     int32_t next = -1;
 
@@ -210,7 +239,8 @@ static void a_killed_workers_number_is_free_again_once_released(void **state)
     f->b = f->backend->open(f->world);
     must(dw_store_worker_join(f->b, &next, &err));
     assert_int_not_equal(first, next); /* its clients are still to be released */
-    keep_house(f->a, dw_clock_wall_ms());
+    must(dw_store_release(f->a, &work, &more, &err));
+    assert_int_equal(removed.workers, 1);
     must(dw_store_worker_join(f->a, &next, &err));
     assert_int_equal(first, next);
 }
@@ -220,6 +250,14 @@ static void one_store_keeps_house_at_a_time(void **state)
     struct fixture *f = *state;
 
     assert_true(dw_store_housekeeper(f->a));
+    assert_true(dw_store_housekeeper(f->a));
+    assert_false(dw_store_housekeeper(f->b));
+    dw_store_housekeeper_leave(f->b); /* it is not its to leave */
+    assert_true(dw_store_housekeeper(f->a));
+    dw_store_housekeeper_leave(f->a);
+    assert_true(dw_store_housekeeper(f->b));
+    assert_false(dw_store_housekeeper(f->a));
+    dw_store_housekeeper_leave(f->b);
     assert_true(dw_store_housekeeper(f->a));
     assert_false(dw_store_housekeeper(f->b));
     dw_store_kill(f->a);
@@ -232,6 +270,7 @@ const struct CMUnitTest worker_tests[] = {
     cmocka_unit_test(workers_get_different_numbers),
     cmocka_unit_test(holders_are_live_workers_with_parked_polls),
     cmocka_unit_test(clients_of_a_killed_worker_get_their_grace_and_leave),
+    cmocka_unit_test(a_websocket_is_held_as_long_as_its_worker_lives),
     cmocka_unit_test(a_killed_workers_number_is_free_again_once_released),
     cmocka_unit_test(one_store_keeps_house_at_a_time),
 };

@@ -19,7 +19,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.path.abspath(os.environ.get("DW_BUILD", SOURCE))
 RESPONDER = os.path.join(BUILD, "fcgi", "dumbwaiter.fcgi")
-SHARED = os.path.abspath(os.environ.get("DW_SHARED", os.path.join(SOURCE, "..", "shared")))
+SIDECAR = os.path.join(BUILD, "ws", "dumbwaiter-ws")
+CLI = os.path.join(BUILD, "cli", "dumbwaiter")
+SHARED = os.path.abspath(os.environ.get("DW_SHARED") or os.path.join(SOURCE, "..", "shared"))
 
 
 def is_sanitized():
@@ -191,6 +193,13 @@ class World:
         assert responder.end() is None
         self.processes.remove(responder)
 
+    # ---- the command-line program ----
+
+    def cli(self, *arguments, stdin="", timeout=30, program=(CLI,), **settings):
+        """Runs `dumbwaiter ARGUMENT...` on this world's queue and returns what subprocess.run does."""
+        return subprocess.run([*program, *arguments], env=self.environment(**settings), input=stdin, timeout=timeout,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
     # ---- processes ----
 
     def _start(self, kind, argv, env, stdin=subprocess.DEVNULL):
@@ -209,6 +218,17 @@ class World:
         process.address = address
         self.wait_listening(process, address)
         # It listens before it has made the queue file.
+        wait_until(self.has_queue, 10 * SLOW, "the queue file is there")
+        return process
+
+    def sidecar(self, listen="tcp", address=None, **settings):
+        """A WebSocket sidecar; `.address` is where."""
+        if address is None:
+            address = "127.0.0.1:%d" % free_port() if listen == "tcp" else "unix:" + self.path("w%d.sock" % self.count)
+        settings.setdefault("WS_DRAIN_MS", 200)
+        process = self._start("sidecar", [SIDECAR, "--listen", address], self.environment(**settings))
+        process.address = address
+        self.wait_listening(process, address)
         wait_until(self.has_queue, 10 * SLOW, "the queue file is there")
         return process
 

@@ -5,12 +5,14 @@ import json
 import os
 import shutil
 import socket
+import sqlite3
+import struct
 import time
 
 import pytest
 
 from clients import (DUMMY, TIMEOUT, Fcgi, Http, fcgi, form, handshake, numbers, poll)
-from harness import SLOW, now_ms, wait_until
+from harness import SLOW, counter, now_ms, wait_until
 
 PROMPT = 2 * SLOW  # seconds within which an answer that is due has come
 
@@ -192,6 +194,76 @@ def test_a_push_to_the_empty_uid_reaches_clients_without_a_uid(make_world):
 
 
 # ---- order, batches, nothing lost between polls ----
+
+def test_a_member_that_leaves_in_the_trigger_that_pushed_gets_what_was_pushed_before(world, responder):
+    """And one that joins there gets only what is pushed behind."""
+    world.script("""
+        CREATE TRIGGER app_leave AFTER INSERT ON dw_inbox WHEN NEW.event = 'room/leave'
+        BEGIN INSERT INTO dw_push (room, event, data) VALUES ('lobby', 'test/n', '1');
+              DELETE FROM dw_member WHERE room = 'lobby' AND uid = 'alice'; END;
+        CREATE TRIGGER app_join AFTER INSERT ON dw_inbox WHEN NEW.event = 'room/join'
+        BEGIN INSERT INTO dw_push (room, event, data) VALUES ('lobby', 'test/n', '2');
+              INSERT INTO dw_member (room, uid) VALUES ('lobby', 'alice'); END;""")
+    alice = Client(responder, "alice")
+    alice.handshake()
+    world.sql("INSERT INTO dw_member (room, uid) VALUES ('lobby', 'alice')")
+    assert alice.post("[[:room/leave] nil]").text == DUMMY
+    world.push("lobby", "test/n", "99", column="room")
+    assert numbers(alice.poll().text) == [1]
+    assert alice.post("[[:room/join] nil]").text == DUMMY
+    world.push("lobby", "test/n", "3", column="room")
+    assert numbers(alice.poll().text) == [3]
+
+
+def test_a_push_that_can_not_be_packed_holds_nothing_up(make_world):
+    world = make_world(CHSK_LP_TIMEOUT_MS=6000 * SLOW, CHSK_CLOSE_GRACE_AJAX_MS=300)
+    alice = Client(world.responder(), "alice")
+    alice.handshake()
+    world.push("alice", "test/n", "1")
+    assert numbers(alice.poll().text) == [1]
+    world.push("alice", "test/broken", "{:a", format="edn")
+    held = alice.hold()
+    time.sleep(1 * SLOW)  # longer than the grace period
+    assert world.sql("SELECT uid, ajax FROM dw_online") == [("alice", 1)]
+    world.push("alice", "test/n", "2")
+    begin = time.monotonic()
+    assert numbers(held.receive(PROMPT).text) == [2]
+    assert time.monotonic() - begin < PROMPT
+    wait_until(lambda: counter(world, "bad_pushes") >= 1, 10 * SLOW, "the operator can see it")
+    assert counter(world, "polls_superseded") == 0
+
+
+@pytest.mark.parametrize("header", ["HTTP_UPGRADE", "HTTP_SEC_WEBSOCKET_KEY"])
+def test_the_opening_of_a_websocket_is_refused_at_once_and_proves_nothing(world, responder, header):
+    alice = Client(responder, "alice")
+    alice.handshake()
+    world.push("alice", "test/n", "1")
+    assert numbers(alice.poll().text) == [1]  # and say that it got lost
+    answer = fcgi(responder.address, "GET", poll("alice"), **{header: "websocket"})
+    assert answer.status == 501
+    alice.handshake()
+    assert numbers(alice.poll().text) == [1]
+
+
+def test_a_get_repeated_by_the_web_server_for_a_worker_that_died_proves_nothing(world, responder):
+    """The worker has died with the answer half written."""
+    second = world.responder()
+    alice = Client(responder, "alice")
+    alice.handshake()
+    world.push("alice", "test/n", "1")
+    db = sqlite3.connect(world.db_path + "-dw/state.db")
+    slot, = db.execute("SELECT slot FROM client WHERE client_id = 'alice'").fetchone()
+    db.close()
+    udt = now_ms()
+    assert numbers(alice.poll(udt=udt).text) == [1]
+    with open(world.db_path + "-dw/claims", "r+b", buffering=0) as claims:
+        def word():
+            return struct.unpack("=Q", os.pread(claims.fileno(), 8, 8192 + 8 * slot))[0]
+        wait_until(lambda: word() & 1 << 43, PROMPT, "the answer is marked as sent")
+        os.pwrite(claims.fileno(), struct.pack("=Q", word() & ~(1 << 43)), 8192 + 8 * slot)
+    responder.kill()
+    assert numbers(Client(second, "alice").poll(udt=udt).text) == [1]
+
 
 def test_1200_pushes_at_once_come_in_three_answers_of_less_than_512_in_order(world, responder):
     client = Client(responder, "alice")

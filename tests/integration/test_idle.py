@@ -1,12 +1,13 @@
 """What held polls cost while nothing happens: wake-ups and memory."""
 
+import os
 import resource
 import time
 
 import pytest
 
 from clients import Fcgi, fcgi, handshake, poll
-from harness import SANITIZED, wait_until
+from harness import SANITIZED, SLOW, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -28,17 +29,24 @@ def park(responder, first, count):
     return held
 
 
+def is_settled(world):
+    """Nothing has been written for longer than the keeper waits for the end of a burst."""
+    wals = [os.stat(world.db_path + "-wal"), os.stat(world.db_path + "-dw/state.db-wal")]
+    return all(wal.st_size <= 1 << 20 and time.time() - wal.st_mtime > 2.5 for wal in wals)
+
+
 def test_1000_held_polls_wake_the_process_at_most_once_a_second(make_world):
     world = make_world(CHSK_LP_TIMEOUT_MS=120000)
     responder = world.responder()
     held = park(responder, 0, 1000)
-    time.sleep(4)  # the writing that parking made is check-pointed
+    wait_until(lambda: is_settled(world), 20 * SLOW, "what parking wrote is check-pointed")
     before, cpu = responder.context_switches(), cpu_ticks(responder)
-    time.sleep(10)
+    time.sleep(10)  # this is what is measured
     switches = responder.context_switches() - before
     print("1000 held polls, idle: %d context switches of all threads in 10 s, %d ticks of CPU"
           % (switches, cpu_ticks(responder) - cpu))
-    assert switches <= 10
+    # 2 or 3 ticks of the loop and 2 of the house; what waits for the disk makes it twice as many.
+    assert switches <= 8
     world.push("c0", "test/n", "1")
     assert "test/n 1" in held[0].receive(2).text
     for connection in held:

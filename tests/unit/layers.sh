@@ -52,6 +52,7 @@ may_include cli base chsk store hub cli
 only_in sqlite3.h '^store/sqlite[a-z_]*\.[ch]$'
 only_in fcgiapp.h '^fcgi/message\.[ch]$'
 only_in libwebsockets.h '^ws/'
+only_in uv.h '^ws/'
 only_in zlib.h '^chsk/'
 verdict "fcgi_stdio.h, which redefines standard names, is included by nobody" \
     "$(sources_of base chsk store hub fcgi ws cli tests bench fuzz | xargs grep -ln 'fcgi_stdio\.h>')"

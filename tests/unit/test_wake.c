@@ -43,7 +43,7 @@ const char *dw_store_state_dir(const struct dw_store *store)
 
 /* ---- the world: a folder with a database, its -wal, another file, and the state folder ---- */
 
-#define SLACK_US 100000 /* what a loaded machine may add */
+#define SLACK_US 250000 /* what a loaded machine may add */
 
 struct world {
     char root[64], db[96], wal[96], journal[96], other[96], dir[96], bell[128];

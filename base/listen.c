@@ -1,5 +1,7 @@
 /* Listening sockets; see listen.h. */
-#include "fcgi/listen.h"
+#include "base/listen.h"
+
+#include "base/log.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -36,7 +38,9 @@ static int open_unix(const char *path, int *descriptor, struct dw_err *err)
     if (path[0] == '\0' || strlen(path) >= sizeof name.sun_path)
         return dw_err_set(err, DW_CONF, "a Unix socket's path must have 1 to %zu bytes", sizeof name.sun_path - 1);
     memcpy(name.sun_path, path, strlen(path) + 1);
-    if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode)) {
+    if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+        return dw_err_set(err, DW_SYSTEM, "%s exists and is no socket: move it away, or listen elsewhere", path);
+    if (lstat(path, &st) == 0) {
         if (is_live(&name))
             return dw_err_set(err, DW_SYSTEM, "another program is listening on unix:%s", path);
         (void)unlink(path);
@@ -52,6 +56,11 @@ static int open_unix(const char *path, int *descriptor, struct dw_err *err)
         (void)close(fd);
         return rc;
     }
+    if (geteuid() == 0)
+        dw_log_warn(
+            "running as root: only root and its group may connect to unix:%s; run this as the web server's user "
+            "(see etc/dumbwaiter-fcgi.service)",
+            path);
     *descriptor = fd;
     return DW_OK;
 }
@@ -122,39 +131,45 @@ bool dw_listen_inherited(void)
     return getsockopt(STDIN_FILENO, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 && listening != 0;
 }
 
-static bool is_welcome(const struct sockaddr_storage *peer)
+/* The peer's address as text, "" for none. */
+static void name_peer(const struct sockaddr_storage *peer, char address[DW_LISTEN_ADDRESS])
 {
-    const char *allowed = getenv("FCGI_WEB_SERVER_ADDRS");
-    char text[INET6_ADDRSTRLEN] = "";
+    address[0] = '\0';
+    if (peer->ss_family == AF_INET)
+        (void)inet_ntop(AF_INET, &((const struct sockaddr_in *)peer)->sin_addr, address, DW_LISTEN_ADDRESS);
+    else if (peer->ss_family == AF_INET6)
+        (void)inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)peer)->sin6_addr, address, DW_LISTEN_ADDRESS);
+}
+
+static bool is_welcome(const char *welcome, const char *address)
+{
     size_t len;
 
-    if (allowed == NULL || peer->ss_family == AF_UNIX)
-        return true;
-    if (peer->ss_family == AF_INET)
-        (void)inet_ntop(AF_INET, &((const struct sockaddr_in *)peer)->sin_addr, text, sizeof text);
-    else if (peer->ss_family == AF_INET6)
-        (void)inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)peer)->sin6_addr, text, sizeof text);
-    for (; *allowed != '\0'; allowed += len + (allowed[len] == ',')) {
-        len = strcspn(allowed, ",");
-        if (strlen(text) == len && strncmp(allowed, text, len) == 0)
+    for (; *welcome != '\0'; welcome += len + (welcome[len] == ',')) {
+        len = strcspn(welcome, ",");
+        if (strlen(address) == len && strncmp(welcome, address, len) == 0)
             return true;
     }
     return false;
 }
 
-int dw_listen_accept(int descriptor)
+int dw_listen_accept(int descriptor, const char *welcome, char address[DW_LISTEN_ADDRESS])
 {
     struct sockaddr_storage peer = {.ss_family = AF_UNIX};
     socklen_t len = sizeof peer;
     int fd = accept4(descriptor, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    char name[DW_LISTEN_ADDRESS];
 
     if (fd < 0)
         return -1;
-    if (!is_welcome(&peer)) {
+    name_peer(&peer, name);
+    if (welcome != NULL && peer.ss_family != AF_UNIX && !is_welcome(welcome, name)) {
         (void)close(fd);
         errno = EAGAIN;
         return -1;
     }
+    if (address != NULL)
+        memcpy(address, name, sizeof name);
     return fd;
 }
 

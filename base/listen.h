@@ -1,6 +1,6 @@
 /* Listening sockets: `unix:PATH`, `HOST:PORT`, or the one that the web server left on descriptor 0. */
-#ifndef DW_FCGI_LISTEN_H
-#define DW_FCGI_LISTEN_H
+#ifndef DW_BASE_LISTEN_H
+#define DW_BASE_LISTEN_H
 
 #include "base/err.h"
 
@@ -15,9 +15,11 @@ void dw_listen_unlink(const char *address);
 /* True when descriptor 0 is a listening socket: a web server started us as a FastCGI application. */
 bool dw_listen_inherited(void);
 
-/* Accepts one connection (non-blocking, close-on-exec), or returns -1.  On TCP, $FCGI_WEB_SERVER_ADDRS, a
- * comma-separated list, says whose connections are welcome (FastCGI 1.0, section 3.2). */
-int dw_listen_accept(int descriptor);
+/* Accepts one connection (non-blocking, close-on-exec), or returns -1.  On TCP, `welcome`, a comma-separated
+ * list of addresses (NULL: all), says whose connections are.  `address` (may be NULL) receives the peer's,
+ * "" over a Unix socket. */
+#define DW_LISTEN_ADDRESS 46
+int dw_listen_accept(int descriptor, const char *welcome, char address[DW_LISTEN_ADDRESS]);
 
 /* Raises the descriptor limit as far as it may go, up to `want`; returns what it is then. */
 long dw_listen_raise_limit(long want);

@@ -1,0 +1,93 @@
+/* dumbwaiter-ws: the WebSocket sidecar.  Arguments, settings, log. */
+#include "base/conf.h"
+#include "base/log.h"
+#include "config.h"
+#include "ws/server.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define PROGRAM "dumbwaiter-ws"
+
+static const char usage[] =
+    "Usage: " PROGRAM " [--listen HOST:PORT | --listen unix:PATH] [--config FILE] [--db FILE]\n"
+    "\n"
+    "Serves Sente's channel sockets over WebSocket from an SQLite event queue, beside dumbwaiter.fcgi, which\n"
+    "serves them over Ajax.  Meant to sit behind the web server, which routes by the Upgrade header.\n"
+    "\n"
+    "  --listen ADDRESS  listen there (else ws.listen, 127.0.0.1:8090)\n"
+    "  --config FILE     settings (else $DUMBWAITER_CONF, dumbwaiter.conf beside the program,\n"
+    "                    /etc/dumbwaiter/dumbwaiter.conf)\n"
+    "  --db FILE         queue file (else $DUMBWAITER_DB, store.path, dumbwaiter.db beside the program)\n"
+    "  --help            this text\n"
+    "  --version         the version\n"
+    "\n"
+    "Any setting [section] key can be given as DUMBWAITER_SECTION_KEY in the environment.\n"
+    "Exit status: 0 stopped by a signal, 1 failed, 2 wrong usage.\n"
+    "See dumbwaiter-ws(8) and dumbwaiter.conf(5).\n";
+
+struct arguments {
+    const char *listen, *config, *db;
+};
+
+/* Returns an exit status, or -1 to go on. */
+static int parse(int argc, char **argv, struct arguments *arguments)
+{
+    static const struct option options[] = {
+        {"listen", required_argument, NULL, 'l'}, {"config", required_argument, NULL, 'c'},
+        {"db", required_argument, NULL, 'd'},     {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'v'},      {NULL, 0, NULL, 0},
+    };
+    int option;
+
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        switch (option) {
+        case 'l':
+            arguments->listen = optarg;
+            break;
+        case 'c':
+            arguments->config = optarg;
+            break;
+        case 'd':
+            arguments->db = optarg;
+            break;
+        case 'h':
+            (void)fputs(usage, stdout);
+            return 0;
+        case 'v':
+            (void)puts(PROGRAM " " PACKAGE_VERSION);
+            return 0;
+        default:
+            (void)fputs("Try " PROGRAM " --help\n", stderr);
+            return 2;
+        }
+    }
+    if (optind < argc) {
+        (void)fprintf(stderr, PROGRAM ": unexpected argument \"%s\"; try --help\n", argv[optind]);
+        return 2;
+    }
+    return -1;
+}
+
+int main(int argc, char **argv)
+{
+    struct arguments arguments = {NULL, NULL, NULL};
+    int status = parse(argc, argv, &arguments), rc;
+    struct dw_conf conf;
+    struct dw_err err = {0};
+
+    if (status >= 0)
+        return status;
+    rc = dw_conf_load(&conf, arguments.config, arguments.db, environ, &err);
+    if (rc != DW_OK) {
+        (void)fprintf(stderr, PROGRAM ": %s\n", dw_err_say(&err, rc));
+        return 1;
+    }
+    (void)dw_log_setup(PROGRAM, conf.log_level, conf.log_target, conf.log_format);
+    rc = dw_sidecar_run(&conf, arguments.listen != NULL ? arguments.listen : conf.ws_listen, &err);
+    if (rc != DW_OK)
+        dw_log_error("%s", dw_err_say(&err, rc));
+    dw_conf_fini(&conf);
+    return rc == DW_OK ? 0 : 1;
+}
