@@ -129,6 +129,8 @@ int dw_conf_set(struct dw_conf *conf, const char *section, const char *key, cons
         case WORD:
             return set_word(conf, &settings[i], value, err);
         case STR:
+            if (settings[i].offset == offsetof(struct dw_conf, store_path))
+                conf->path_by_default = false;
             return replace(string_of(conf, &settings[i]), value, strlen(value), err);
         }
     }
@@ -147,7 +149,10 @@ static int on_setting(void *context, const char *section, const char *key, const
 
     if (reading->rc != DW_OK)
         return 1;
-    reading->rc = dw_conf_set(reading->conf, section, key, value, &reading->err);
+    if (section[0] == '\0')
+        reading->rc = dw_err_set(&reading->err, DW_CONF, "\"%s\" stands before the first [section]", key);
+    else
+        reading->rc = dw_conf_set(reading->conf, section, key, value, &reading->err);
     return reading->rc == DW_OK;
 }
 
@@ -255,10 +260,12 @@ static int finish_path(struct dw_conf *conf, struct dw_err *err)
 
     if (conf->store_path[0] == '/')
         return DW_OK;
-    if (conf->store_path[0] == '\0')
+    if (conf->store_path[0] == '\0') {
         path = beside_program("dumbwaiter.db");
-    else if (getcwd(cwd, sizeof cwd) != NULL && asprintf(&path, "%s/%s", cwd, conf->store_path) < 0)
+        conf->path_by_default = true;
+    } else if (getcwd(cwd, sizeof cwd) != NULL && asprintf(&path, "%s/%s", cwd, conf->store_path) < 0) {
         path = NULL;
+    }
     if (path == NULL)
         return dw_err_set(err, DW_CONF, "cannot tell where the queue file is: set store.path to an absolute path");
     free(conf->store_path);

@@ -79,7 +79,8 @@ struct dw_conf {
 #undef DW_CONF_INT
 #undef DW_CONF_STR
 #undef DW_CONF_WORD
-    char *file; /* the file that was read, NULL: none */
+    char *file;           /* the file that was read, NULL: none */
+    bool path_by_default; /* nobody has set store.path: it is where the program happens to lie */
 };
 
 /* All settings at their defaults.  DW_NOMEM. */

@@ -36,7 +36,7 @@ enum dw_code {
 
 struct dw_err {
     int code;
-    char text[320];
+    char text[512];
 };
 
 /* General text of `code`; never NULL. */

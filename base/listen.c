@@ -1,6 +1,8 @@
 /* Listening sockets; see listen.h. */
 #include "base/listen.h"
 
+#include "base/log.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
@@ -36,7 +38,9 @@ static int open_unix(const char *path, int *descriptor, struct dw_err *err)
     if (path[0] == '\0' || strlen(path) >= sizeof name.sun_path)
         return dw_err_set(err, DW_CONF, "a Unix socket's path must have 1 to %zu bytes", sizeof name.sun_path - 1);
     memcpy(name.sun_path, path, strlen(path) + 1);
-    if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode)) {
+    if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+        return dw_err_set(err, DW_SYSTEM, "%s exists and is no socket: move it away, or listen elsewhere", path);
+    if (lstat(path, &st) == 0) {
         if (is_live(&name))
             return dw_err_set(err, DW_SYSTEM, "another program is listening on unix:%s", path);
         (void)unlink(path);
@@ -52,6 +56,11 @@ static int open_unix(const char *path, int *descriptor, struct dw_err *err)
         (void)close(fd);
         return rc;
     }
+    if (geteuid() == 0)
+        dw_log_warn(
+            "running as root: only root and its group may connect to unix:%s; run this as the web server's user "
+            "(see etc/dumbwaiter-fcgi.service)",
+            path);
     *descriptor = fd;
     return DW_OK;
 }

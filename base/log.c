@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -95,4 +96,33 @@ void dw_log(enum dw_log_level level, const char *format, ...)
     if (!dw_buf_failed(&line) && write(STDERR_FILENO, line.data, line.len) < 0) {
     }
     dw_buf_fini(&line);
+}
+
+bool dw_log_due(struct dw_log_limit *limit, int64_t now_ms, uint64_t *left_out)
+{
+    int64_t again = atomic_load(&limit->again_ms);
+
+    if (now_ms < again || !atomic_compare_exchange_strong(&limit->again_ms, &again, now_ms + DW_LOG_PAUSE_MS)) {
+        (void)atomic_fetch_add(&limit->left_out, 1);
+        return false;
+    }
+    *left_out = atomic_exchange(&limit->left_out, 0);
+    return true;
+}
+
+void dw_log_limited(struct dw_log_limit *limit, enum dw_log_level level, const char *format, ...)
+{
+    char text[900];
+    uint64_t left_out;
+    va_list args;
+
+    if (!dw_log_enabled(level) || !dw_log_due(limit, dw_clock_mono_ms(), &left_out))
+        return;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (left_out > 0)
+        dw_log(level, "%s (and %" PRIu64 " more of this kind before)", text, left_out);
+    else
+        dw_log(level, "%s", text);
 }

@@ -5,7 +5,9 @@
 #ifndef DW_BASE_LOG_H
 #define DW_BASE_LOG_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 enum dw_log_level { DW_LOG_ERROR, DW_LOG_WARN, DW_LOG_INFO, DW_LOG_DEBUG };
 
@@ -15,6 +17,18 @@ bool dw_log_setup(const char *name, const char *level, const char *target, const
 
 bool dw_log_enabled(enum dw_log_level level);
 void dw_log(enum dw_log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* For records that a stranger can cause at will: one in DW_LOG_PAUSE_MS for each limit, with the number of
+ * those that were left out.  A limit is a static, starts zeroed, and is shared by all threads. */
+#define DW_LOG_PAUSE_MS 10000
+struct dw_log_limit {
+    _Atomic int64_t again_ms; /* monotonic */
+    _Atomic uint64_t left_out;
+};
+/* True: log now, and say that *left_out were not logged since the last one. */
+bool dw_log_due(struct dw_log_limit *limit, int64_t now_ms, uint64_t *left_out);
+void dw_log_limited(struct dw_log_limit *limit, enum dw_log_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 #define dw_log_error(...) dw_log(DW_LOG_ERROR, __VA_ARGS__)
 #define dw_log_warn(...) dw_log(DW_LOG_WARN, __VA_ARGS__)

@@ -35,8 +35,8 @@ struct contender {
     size_t (*write)(const void *held); /* returns the length */
 };
 
-static int rounds = 7;
-static int64_t round_ns = 60000000;
+static int rounds = 15;
+static int64_t round_ns = 40000000;
 static const struct dw_limits wide = {.max_depth = 64, .max_items = 1000000, .max_bytes = 4 << 20};
 
 static _Noreturn void die(const char *what)

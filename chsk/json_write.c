@@ -8,6 +8,8 @@
 #include "chsk/utf8.h"
 #include "chsk/writer.h"
 
+#include <math.h>
+
 static const char *const odd_reals[3] = {"null", "null", "null"};
 
 static void write_char(struct dw_buf *out, uint32_t codepoint)
@@ -24,7 +26,8 @@ static void write_inst(struct dw_buf *out, const struct dw_value *value)
     dw_json_put_string(out, text, dw_inst_print(value->u.inst.ms, value->u.inst.ns, "Z", text), false);
 }
 
-/* A decimal is a number where its text is one in JSON's grammar ("1." and "01" are not). */
+/* A decimal is a number where its text is one in JSON's grammar ("1." and "01" are not), and within the
+ * range of a double, as JSON's readers take it for one. */
 static void write_decimal(struct dw_buf *out, const struct dw_value *value)
 {
     const char *text = value->u.text.bytes;
@@ -40,7 +43,7 @@ static void write_decimal(struct dw_buf *out, const struct dw_value *value)
         number = false;
     if (len != 0 && text[0] == '+')
         number = false;
-    if (number)
+    if (number && isfinite(dw_num_real(text, len)))
         dw_put_text(out, value);
     else
         dw_json_put_string(out, text, len, false);

@@ -34,7 +34,8 @@ bool dw_chsk_place(struct dw_chsk *state, const struct dw_place *place)
     if (!state->known) {
         /* New means now; only a client that thinks it is known, after we forgot, is owed the rest. */
         state->cursor = place->forgotten ? place->horizon : place->end;
-        gap = place->forgotten && place->horizon > 0;
+        /* One that starts anew could be one that we forgot: it may have been owed what is there. */
+        gap = place->amnesia && state->cursor > 0;
     }
     if (place->proven > state->cursor)
         state->cursor = place->proven;
@@ -58,6 +59,7 @@ static struct dw_effect step_get(struct dw_chsk *state, const struct dw_input *i
         .proven = is_proof(state, in) ? in->u.get.claim_upto : -1,
         .end = in->u.get.end,
         .horizon = in->u.get.horizon,
+        .amnesia = in->u.get.amnesia,
         .forgotten = in->u.get.amnesia && !in->u.get.handshake,
     };
 

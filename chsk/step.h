@@ -38,6 +38,7 @@ struct dw_chsk {
 struct dw_place {
     int64_t proven;       /* push id up to which receipt has been proven since the row was stored; -1: none */
     int64_t end, horizon; /* newest push id; newest push id that retention removed */
+    bool amnesia;         /* the client table was lost lately */
     bool forgotten;       /* an unknown client may be one that was known before the client table was lost */
 };
 

@@ -60,8 +60,8 @@ struct dw_value {
             int32_t ns; /* 0..999999 */
         } inst;
         struct {
-            uint8_t kind;   /* 5 int32, 6 float, 7 double: msgpack's extension number */
-            uint32_t count; /* 32 bits, so that every value has three words */
+            uint8_t kind;         /* 5 int32, 6 float, 7 double: msgpack's extension number */
+            uint32_t count;       /* 32 bits, so that every value has three words */
             const void *elements; /* host byte order */
         } array;
     } u;

@@ -8,6 +8,7 @@ bool dw_ws_open(struct dw_chsk *state, const struct dw_ws_opening *opening)
         .end = opening->end,
         .horizon = opening->horizon,
         /* It does not say whether it was here before: repeating is better than losing. */
+        .amnesia = opening->amnesia,
         .forgotten = opening->amnesia,
     };
     bool gap = dw_chsk_place(state, &place);

@@ -3,6 +3,7 @@
 
 #include "base/listen.h"
 #include "base/log.h"
+#include "fcgi/webroot.h"
 
 #include <signal.h>
 #include <string.h>
@@ -61,6 +62,7 @@ static int open_parts(struct dw_fcgi *fcgi, struct dw_err *err)
 {
     struct dw_backend *backend = &fcgi->backend;
     struct dw_store_options options;
+    int32_t worker = -1;
     int rc;
 
     raise_limit(fcgi);
@@ -70,9 +72,10 @@ static int open_parts(struct dw_fcgi *fcgi, struct dw_err *err)
     options = dw_hub_store_options(fcgi->conf, true);
     rc = dw_store_open_sqlite(&options, &backend->house_store, err);
     if (rc == DW_OK)
-        rc = dw_store_worker_join(backend->house_store, &backend->hub.worker, err);
+        rc = dw_store_worker_join(backend->house_store, &worker, err);
     if (rc != DW_OK)
         return rc;
+    atomic_store(&backend->hub.worker, worker);
     backend->house = dw_house_new(&backend->hub, backend->house_store);
     if (backend->house == NULL)
         return dw_err_set(err, DW_NOMEM, "out of memory");
@@ -125,25 +128,50 @@ static int refuse_settings(struct dw_fcgi *fcgi, char *const *env, struct dw_err
                       "takes them (if this goes on, two sites share a process: give each its own)");
 }
 
+/* Once, unless it fails. */
+static int look(struct dw_fcgi *fcgi, char *const *env, struct dw_err *err)
+{
+    int rc = DW_OK;
+
+    if (env != NULL && !atomic_load_explicit(&fcgi->backend.looked, memory_order_relaxed)) {
+        rc = dw_webroot_check(fcgi->conf, env, err);
+        atomic_store_explicit(&fcgi->backend.looked, rc == DW_OK, memory_order_release);
+    }
+    return rc;
+}
+
+static int open_once(struct dw_fcgi *fcgi, char *const *env, struct dw_err *err)
+{
+    struct dw_backend *backend = &fcgi->backend;
+    int rc;
+
+    dw_buf_reset(&backend->settings);
+    rc = apply_settings(fcgi, env, err);
+    if (rc == DW_OK)
+        rc = look(fcgi, env, err);
+    if (rc == DW_OK)
+        rc = open_parts(fcgi, err);
+    if (rc == DW_OK) {
+        atomic_store(&fcgi->body_max, dw_request_body_max(fcgi->conf));
+        atomic_store_explicit(&backend->open, true, memory_order_release);
+    } else {
+        close_parts(backend);
+    }
+    return rc;
+}
+
 int dw_backend_open(struct dw_fcgi *fcgi, char *const *env, struct dw_err *err)
 {
     struct dw_backend *backend = &fcgi->backend;
+    bool looked = env == NULL || atomic_load_explicit(&backend->looked, memory_order_acquire);
     int rc = DW_OK;
 
-    if (!atomic_load_explicit(&backend->open, memory_order_acquire)) {
+    if (!looked || !atomic_load_explicit(&backend->open, memory_order_acquire)) {
         (void)pthread_mutex_lock(&backend->mutex);
-        if (!atomic_load_explicit(&backend->open, memory_order_relaxed)) {
-            dw_buf_reset(&backend->settings);
-            rc = apply_settings(fcgi, env, err);
-            if (rc == DW_OK)
-                rc = open_parts(fcgi, err);
-            if (rc == DW_OK)
-                atomic_store(&fcgi->body_max, dw_request_body_max(fcgi->conf));
-            if (rc == DW_OK)
-                atomic_store_explicit(&backend->open, true, memory_order_release);
-            else
-                close_parts(backend);
-        }
+        if (!atomic_load_explicit(&backend->open, memory_order_relaxed))
+            rc = open_once(fcgi, env, err);
+        else
+            rc = look(fcgi, env, err);
         (void)pthread_mutex_unlock(&backend->mutex);
     }
     return rc == DW_OK && env != NULL && !is_same(backend, env) ? refuse_settings(fcgi, env, err) : rc;

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "fcgi/variables.h"
+#include "fcgi/webroot.h"
 #include "hub/arrival.h"
 #include "hub/house.h"
 #include "hub/lot.h"
@@ -138,6 +139,7 @@ static int wait_for_answer(struct cgi *cgi, struct dw_parked *parked, struct dw_
     fds[2].fd = dw_wake_fd(wake);
     dw_lot_adopt(lot, parked);
     step_house(cgi);
+    dw_house_leave(cgi->house); /* or nobody would keep house while this one waits */
     while (!cgi->answered) {
         int64_t wait = dw_lot_due(lot) - dw_clock_mono_ms();
 
@@ -161,6 +163,7 @@ static int wait_for_answer(struct cgi *cgi, struct dw_parked *parked, struct dw_
 static int open_parts(struct cgi *cgi, struct dw_conf *conf, struct dw_err *err)
 {
     struct dw_store_options options;
+    int32_t worker = -1;
     int rc = dw_hub_init(&cgi->hub, conf, DW_SERVING_CGI, err);
 
     if (rc != DW_OK)
@@ -168,9 +171,10 @@ static int open_parts(struct cgi *cgi, struct dw_conf *conf, struct dw_err *err)
     options = dw_hub_store_options(conf, true);
     rc = dw_store_open_sqlite(&options, &cgi->store, err);
     if (rc == DW_OK)
-        rc = dw_store_worker_join(cgi->store, &cgi->hub.worker, err);
+        rc = dw_store_worker_join(cgi->store, &worker, err);
     if (rc != DW_OK)
         return rc;
+    atomic_store(&cgi->hub.worker, worker);
     cgi->house = dw_house_new(&cgi->hub, cgi->store);
     cgi->server = dw_server_new(&cgi->hub, cgi->store);
     return cgi->house != NULL && cgi->server != NULL ? DW_OK : dw_err_set(err, DW_NOMEM, "out of memory");
@@ -216,6 +220,16 @@ static int serve(struct cgi *cgi, struct dw_request *request, size_t length, str
     return rc;
 }
 
+int dw_cgi_refuse(void)
+{
+    struct dw_answer answer = DW_ANSWER_INIT;
+
+    dw_answer_text(&answer, 500, DW_NOT_SET_UP);
+    (void)write_answer(&answer);
+    dw_buf_fini(&answer.body);
+    return 1;
+}
+
 int dw_cgi_run(struct dw_conf *conf, char *const *env)
 {
     struct dw_answer answer = DW_ANSWER_INIT;
@@ -226,16 +240,16 @@ int dw_cgi_run(struct dw_conf *conf, char *const *env)
     int rc;
 
     (void)block_signals(&blocked);
-    rc = open_parts(&cgi, conf, &err);
+    rc = dw_webroot_check(conf, env, &err);
+    if (rc == DW_OK)
+        rc = open_parts(&cgi, conf, &err);
     dw_variables_request(env, &request);
     if (rc == DW_OK)
         rc = serve(&cgi, &request, dw_variables_content_length(env), &answer, &err);
     if (rc != DW_OK) {
         dw_log_error("cannot serve: %s", dw_err_say(&err, rc));
-        if (!cgi.answered) {
-            dw_answer_text(&answer, 500, "Dumbwaiter is not set up right; its log says why");
-            (void)write_answer(&answer);
-        }
+        if (!cgi.answered)
+            (void)dw_cgi_refuse();
     } else {
         step_house(&cgi);
         (void)dw_hub_flush_counters(&cgi.hub, cgi.store, NULL);

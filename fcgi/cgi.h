@@ -8,4 +8,8 @@
 /* Serves the request that `env` describes and returns the program's exit status. */
 int dw_cgi_run(struct dw_conf *conf, char *const *env);
 
+/* The answer where there are no settings to serve with: 500; returns the program's exit status.  Without an
+ * answer of its own the web server shows a page that tells nobody where to look. */
+int dw_cgi_refuse(void);
+
 #endif

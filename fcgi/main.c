@@ -117,8 +117,9 @@ int main(int argc, char **argv)
     }
     rc = dw_conf_load(&conf, arguments.config, arguments.db, environ, &err);
     if (rc != DW_OK) {
-        (void)fprintf(stderr, PROGRAM ": %s\n", dw_err_say(&err, rc));
-        return 1;
+        (void)dw_log_setup(PROGRAM, "info", "stderr", "text");
+        dw_log_error("%s", dw_err_say(&err, rc));
+        return fastcgi ? 1 : dw_cgi_refuse();
     }
     (void)dw_log_setup(PROGRAM, conf.log_level, conf.log_target, conf.log_format);
     status = fastcgi ? serve_fastcgi(&conf, arguments.listen) : dw_cgi_run(&conf, environ);

@@ -49,6 +49,16 @@ int dw_output_write(int descriptor, const struct dw_buf *out, size_t *written)
     return 1;
 }
 
+void dw_output_end(int descriptor, struct dw_buf *scratch, struct dw_buf *head, uint16_t request_id)
+{
+    const struct dw_answer nothing = {.status = 200, .body = DW_BUF_INIT};
+    size_t written = 0;
+
+    dw_output_records(scratch, head, request_id, &nothing);
+    if (dw_buf_failed(scratch) || dw_output_write(descriptor, scratch, &written) == 0)
+        (void)close(descriptor);
+}
+
 struct dw_link *dw_output_link(struct dw_fcgi *fcgi, int descriptor, struct dw_buf *out, size_t written)
 {
     struct dw_link *link = calloc(1, sizeof *link);

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "fcgi/message.h"
+#include "fcgi/variables.h"
 #include "hub/serve.h"
 
 #include <stdlib.h>
@@ -21,10 +22,20 @@ struct reader {
     struct dw_buf out, head;
 };
 
+/* What a client sends goes into the queue file; its other requests only read that. */
+static bool is_write(const struct dw_inflow *inflow)
+{
+    size_t len;
+    const char *method = dw_inflow_param(inflow, "REQUEST_METHOD", &len);
+
+    return method != NULL && len == 4 && memcmp(method, "POST", 4) == 0;
+}
+
 void dw_readers_hand(struct dw_fcgi *fcgi, struct dw_link *link)
 {
     (void)pthread_mutex_lock(&fcgi->mutex);
-    dw_links_add(&fcgi->ready, link);
+    link->writes = is_write(&link->in);
+    dw_links_add(link->writes ? &fcgi->ready_writes : &fcgi->ready, link);
     (void)pthread_cond_signal(&fcgi->work);
     (void)pthread_mutex_unlock(&fcgi->mutex);
 }
@@ -112,7 +123,7 @@ static struct dw_parked *answer(struct reader *reader, struct dw_answer *answer)
             dw_answer_text(answer, 503, "Come back in a moment");
             answer->retry_ms = RETRY_MS;
         } else {
-            dw_answer_text(answer, 500, "Dumbwaiter is not set up right; its log says why");
+            dw_answer_text(answer, 500, DW_NOT_SET_UP);
         }
         return NULL;
     }
@@ -154,26 +165,43 @@ static void serve(struct reader *reader, struct dw_link *link)
     dw_buf_fini(&made.body);
 }
 
+/* The one that came first, of those that may be served now.  While an app holds the queue's write lock, one
+ * reader is left for everything else. */
+static struct dw_link *first_ready(struct dw_fcgi *fcgi)
+{
+    unsigned writing_max = fcgi->conf->limits_threads > 1 ? (unsigned)fcgi->conf->limits_threads - 1 : 1;
+    struct dw_link *link = fcgi->ready.first, *write = fcgi->ready_writes.first;
+
+    if (write == NULL || fcgi->writing >= writing_max)
+        return link;
+    return link == NULL || write->deadline_ms < link->deadline_ms ? write : link;
+}
+
 static struct dw_link *take_ready(struct dw_fcgi *fcgi)
 {
     struct dw_link *link;
 
     (void)pthread_mutex_lock(&fcgi->mutex);
-    while (fcgi->ready.first == NULL && !fcgi->readers_stop)
+    while ((link = first_ready(fcgi)) == NULL && !fcgi->readers_stop)
         (void)pthread_cond_wait(&fcgi->work, &fcgi->mutex);
-    link = fcgi->ready.first;
     if (link != NULL) {
-        dw_links_remove(&fcgi->ready, link);
+        dw_links_remove(link->writes ? &fcgi->ready_writes : &fcgi->ready, link);
         fcgi->busy++;
+        if (link->writes)
+            fcgi->writing++;
     }
     (void)pthread_mutex_unlock(&fcgi->mutex);
     return link;
 }
 
-static void done(struct dw_fcgi *fcgi)
+static void done(struct dw_fcgi *fcgi, bool wrote)
 {
     (void)pthread_mutex_lock(&fcgi->mutex);
     fcgi->busy--;
+    if (wrote) {
+        fcgi->writing--;
+        (void)pthread_cond_signal(&fcgi->work); /* others may have waited for that */
+    }
     (void)pthread_mutex_unlock(&fcgi->mutex);
     if (atomic_load_explicit(&fcgi->backend.hub.draining, memory_order_relaxed))
         notify_loop(fcgi);
@@ -187,9 +215,11 @@ static void *reader_main(void *context)
 
     dw_message_init(&reader.message);
     while ((link = take_ready(fcgi)) != NULL) {
+        bool wrote = link->writes;
+
         serve(&reader, link);
         dw_link_free(link);
-        done(fcgi);
+        done(fcgi, wrote);
     }
     dw_message_fini(&reader.message);
     dw_buf_fini(&reader.out);
@@ -226,4 +256,5 @@ void dw_readers_stop(struct dw_fcgi *fcgi)
         (void)pthread_join(fcgi->readers[i], NULL);
     free(fcgi->readers);
     (void)dw_links_close_overdue(&fcgi->ready, INT64_MAX);
+    (void)dw_links_close_overdue(&fcgi->ready_writes, INT64_MAX);
 }

@@ -32,6 +32,7 @@ enum kind { KIND_PARKED, KIND_ARRIVING, KIND_LEAVING, KIND_LISTEN, KIND_NOTIFY, 
 #define ACCEPT_ROUND 64     /* connections accepted before looking at anything else */
 #define ACCEPT_PAUSE_MS 100 /* when out of descriptors */
 #define STOP_PATIENCE_MS 5000
+#define LOOP_BUSY_MS 20 /* everyone waits while the loop waits for a lock: what needs it is tried again */
 
 static bool watch(struct dw_fcgi *fcgi, int op, int descriptor, uint32_t events, void *pointer, enum kind kind)
 {
@@ -223,7 +224,7 @@ static void on_parked(struct dw_fcgi *fcgi, struct dw_parked *parked)
     } while (got > 0 || (got < 0 && errno == EINTR));
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
         return;
-    (void)close(descriptor);
+    dw_output_end(descriptor, &fcgi->scratch, &fcgi->head, parked->connection.fcgi.request_id);
     dw_lot_drop(fcgi->lot, parked);
 }
 
@@ -235,6 +236,8 @@ static int open_lot(struct dw_fcgi *fcgi, struct dw_err *err)
 
     if (fcgi->lot != NULL)
         return DW_OK;
+    if (options.busy_ms > LOOP_BUSY_MS)
+        options.busy_ms = LOOP_BUSY_MS;
     if (fcgi->store == NULL)
         rc = dw_store_open_sqlite(&options, &fcgi->store, err);
     if (rc == DW_OK && fcgi->wake == NULL)
@@ -328,7 +331,8 @@ static bool is_stopped(struct dw_fcgi *fcgi, int64_t now)
     if (!fcgi->stopping)
         return false;
     (void)pthread_mutex_lock(&fcgi->mutex);
-    idle = fcgi->ready.first == NULL && fcgi->busy == 0 && fcgi->handed == NULL && fcgi->handed_leaving == NULL;
+    idle = fcgi->ready.first == NULL && fcgi->ready_writes.first == NULL && fcgi->busy == 0 && fcgi->handed == NULL &&
+           fcgi->handed_leaving == NULL;
     (void)pthread_mutex_unlock(&fcgi->mutex);
     return (idle && fcgi->arriving.first == NULL && fcgi->leaving.first == NULL) || now >= fcgi->stop_due_ms;
 }

@@ -24,6 +24,7 @@ struct dw_link {
     int descriptor;
     int64_t deadline_ms; /* monotonic */
     struct dw_inflow in; /* arriving: what has come so far */
+    bool writes;         /* its request may wait for an app that holds the queue's write lock */
     struct dw_buf out;   /* leaving: what is to be written */
     size_t written;
 };
@@ -36,6 +37,7 @@ struct dw_links {
 struct dw_backend {
     pthread_mutex_t mutex; /* guards opening */
     _Atomic bool open;
+    _Atomic bool looked; /* at where the queue lies, with a request that says what the web server hands out */
     struct dw_hub hub;
     struct dw_buf settings; /* the request parameters that were applied when it was opened */
     struct dw_store *house_store;
@@ -62,10 +64,12 @@ struct dw_fcgi {
     /* between loop and readers, under `mutex` */
     pthread_mutex_t mutex;
     pthread_cond_t work;
-    struct dw_links ready;    /* their requests have arrived */
-    struct dw_parked *handed; /* parked by readers, by `later` */
+    struct dw_links ready;        /* their requests have arrived, ... */
+    struct dw_links ready_writes; /* ... or these, of which never all readers serve one */
+    struct dw_parked *handed;     /* parked by readers, by `later` */
     struct dw_link *handed_leaving;
-    unsigned busy; /* readers that are serving */
+    unsigned busy;    /* readers that are serving, ... */
+    unsigned writing; /* ... and those of them that may wait for the write lock */
     bool readers_stop;
     pthread_t *readers;
     size_t reader_count;
@@ -90,6 +94,9 @@ void dw_output_records(struct dw_buf *out, struct dw_buf *head, uint16_t request
 /* Writes on without blocking.  1: all is written and the connection closed; 0: call again when it is
  * writable; -1: the peer is gone, the connection is closed. */
 int dw_output_write(int descriptor, const struct dw_buf *out, size_t *written);
+/* Answers a request whose client is gone with nothing, and closes the connection: without an end, lighttpd logs
+ * each closed tab as a responder that died. */
+void dw_output_end(int descriptor, struct dw_buf *scratch, struct dw_buf *head, uint16_t request_id);
 /* A link for an answer that could not be written at once; takes `out`'s content.  NULL: out of memory. */
 struct dw_link *dw_output_link(struct dw_fcgi *fcgi, int descriptor, struct dw_buf *out, size_t written);
 

@@ -5,6 +5,9 @@
 
 #include "hub/request.h"
 
+/* What a client is told when the settings or the queue can't be used. */
+#define DW_NOT_SET_UP "Dumbwaiter is not set up right; its log says why"
+
 /* Fills `request` from an environment block; the strings stay the block's.  The body is the caller's. */
 void dw_variables_request(char *const *env, struct dw_request *request);
 

@@ -19,13 +19,13 @@
 #include <unistd.h>
 
 #define CHECKPOINT_MS 50
-#define QUIET_MS 1000 /* without writing: truncate the WAL */
+#define QUIET_MS 1000 /* without writing: a burst has ended */
 #define GC_MS 5000
 #define GC_PAUSE_MS 20
 #define GC_CHUNK 150
 #define TICK_MS 5000
 #define COUNTERS_MS 10000
-#define TICK_WAL_BYTES (256 << 10) /* a smaller WAL can wait for the next burst's checkpoints */
+#define WAL_BYTES (1 << 20) /* a smaller WAL needs no checkpoint */
 #define RETRY_MS 100
 #define LEAVE_BATCH 200
 
@@ -252,13 +252,13 @@ static void flush_counters(struct dw_house *house, int64_t now)
     house->counters_due_ms = slow_due(now, COUNTERS_MS);
 }
 
-static void checkpoint_now(struct dw_house *house, bool quiet, int64_t wal_least)
+static void checkpoint_now(struct dw_house *house, bool quiet)
 {
     struct dw_housework work = work_of(house, quiet);
     struct dw_err err = {0};
     int rc;
 
-    work.wal_least = wal_least;
+    work.wal_least = WAL_BYTES;
     rc = dw_store_checkpoint(house->store, &work, &err);
     report(house, "a checkpoint", &err, rc);
 }
@@ -271,7 +271,7 @@ static void checkpoint(struct dw_house *house, int64_t now)
         return;
     if (quiet)
         flush_counters(house, now);
-    checkpoint_now(house, quiet, 0);
+    checkpoint_now(house, quiet);
     house->checkpoint_due_ms = quiet ? INT64_MAX : now + CHECKPOINT_MS;
     if (quiet)
         house->quiet_due_ms = INT64_MAX;
@@ -327,24 +327,44 @@ static void set_keeper(struct dw_house *house, bool keeper)
     (void)pthread_mutex_unlock(&house->mutex);
 }
 
+/* The number among the workers is gone where the state was lost. */
+static void follow(struct dw_house *house)
+{
+    struct dw_err err = {0};
+    int32_t worker = -1;
+    uint32_t moves;
+    int rc = dw_store_follow(house->store, &moves, &err);
+
+    if (rc == DW_OK && atomic_load(&house->hub->worker) >= 0)
+        rc = dw_store_worker_join(house->store, &worker, &err);
+    if (rc == DW_OK && worker >= 0)
+        atomic_store(&house->hub->worker, worker);
+    report(house, "following the queue file", &err, rc);
+}
+
 static void tick(struct dw_house *house, int64_t now)
 {
-    uint32_t moves;
-
     if (house->tick_due_ms > now)
         return;
-    report(house, "following the queue file", NULL, dw_store_follow(house->store, &moves, NULL));
+    follow(house);
     set_keeper(house, dw_store_housekeeper(house->store));
     if (house->keeper) {
         release(house);
         /* Rings no bell: what an app writes to its own tables in the queue file, what polls write to the
          * state file. */
-        checkpoint_now(house, false, TICK_WAL_BYTES);
+        checkpoint_now(house, false);
         house->tick_due_ms = release_due(house, now);
     } else {
         sync_presence(house);
         house->tick_due_ms = slow_due(now, TICK_MS);
     }
+}
+
+void dw_house_leave(struct dw_house *house)
+{
+    dw_store_housekeeper_leave(house->store);
+    set_keeper(house, false);
+    house->tick_due_ms = 0;
 }
 
 static int64_t next_due(struct dw_house *house)

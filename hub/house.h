@@ -25,6 +25,9 @@ void dw_house_active(struct dw_house *house);
 /* Does what is due; returns when to call again (monotonic ms). */
 int64_t dw_house_step(struct dw_house *house);
 
+/* Lets another process keep house, until the next step.  For who will not step for long. */
+void dw_house_leave(struct dw_house *house);
+
 /* Steps until dw_house_stop, sleeping in between.  Any thread may stop it. */
 void dw_house_run(struct dw_house *house);
 void dw_house_stop(struct dw_house *house);

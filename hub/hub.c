@@ -14,7 +14,7 @@ int dw_hub_init(struct dw_hub *hub, struct dw_conf *conf, enum dw_serving servin
 {
     memset(hub, 0, sizeof *hub);
     hub->conf = conf;
-    hub->worker = -1;
+    atomic_init(&hub->worker, -1);
     hub->packer = dw_packer_find(conf->chsk_packer);
     if (hub->packer == NULL)
         return dw_err_set(err, DW_CONF, "chsk.packer names no packer: \"%s\"", conf->chsk_packer);

@@ -51,8 +51,8 @@ struct dw_hub {
     struct dw_limits limits;
     bool json_keywords; /* chsk.json_keys */
     const char *inbox_format;
-    int64_t holders_max; /* processes that may hold polls; 0: any number */
-    int32_t worker;      /* this process's slot */
+    int64_t holders_max;    /* processes that may hold polls; 0: any number */
+    _Atomic int32_t worker; /* this process's slot; another once the state was lost */
     _Atomic uint32_t parked;
     _Atomic bool draining; /* going down: hold nothing any more */
     struct dw_counters counters;

@@ -19,7 +19,8 @@ static int find_session(const struct dw_hub *hub, struct dw_store *store, const 
     struct dw_buf sid = DW_BUF_INIT;
     int rc = DW_OK;
 
-    if (dw_cookie_find(request->cookie, hub->conf->auth_session_cookie, &sid) && !dw_buf_failed(&sid))
+    identity->has_cookie = dw_cookie_find(request->cookie, hub->conf->auth_session_cookie, &sid);
+    if (identity->has_cookie && !dw_buf_failed(&sid))
         rc = dw_store_session(store, dw_buf_str(&sid), dw_clock_wall_ms(), &identity->session, err);
     else if (dw_buf_failed(&sid))
         rc = DW_NOMEM;
@@ -52,9 +53,32 @@ int dw_identity_find(const struct dw_hub *hub, struct dw_store *store, const str
     return DW_OK;
 }
 
+/* Every one of these is "Bad CSRF token" to the client, as Sente has it: whoever sets a site up needs to know
+ * which. */
+static void log_csrf(const struct dw_hub *hub, const struct dw_identity *identity, bool has_token)
+{
+    static struct dw_log_limit no_cookie, unknown, tokenless, missing, wrong;
+    const char *cookie = hub->conf->auth_session_cookie;
+
+    if (!identity->session.found && !identity->has_cookie)
+        dw_log_limited(&no_cookie, DW_LOG_INFO, "refused: the request has no cookie %s (auth.session_cookie)", cookie);
+    else if (!identity->session.found)
+        dw_log_limited(&unknown, DW_LOG_INFO,
+                       "refused: the cookie %s names no session that auth.session_sql finds (unknown or expired)",
+                       cookie);
+    else if (!identity->session.has_csrf_token)
+        dw_log_limited(&tokenless, DW_LOG_INFO, "refused: the session has no csrf_token: give it one");
+    else if (!has_token)
+        dw_log_limited(&missing, DW_LOG_INFO,
+                       "refused: the request has no CSRF token (parameter csrf-token or header X-CSRF-Token)");
+    else
+        dw_log_limited(&wrong, DW_LOG_INFO, "refused: the CSRF token is not that of the session");
+}
+
 bool dw_identity_admit(struct dw_hub *hub, const struct dw_identity *identity, const struct dw_request *request,
                        const struct dw_params *params, struct dw_answer *answer)
 {
+    static struct dw_log_limit origin, nobody;
     const struct dw_session *session = &identity->session;
     const struct dw_conf *conf = hub->conf;
 
@@ -62,20 +86,22 @@ bool dw_identity_admit(struct dw_hub *hub, const struct dw_identity *identity, c
         !dw_access_csrf(session->found && session->has_csrf_token ? dw_buf_str(&session->csrf_token) : NULL,
                         dw_params_get(params, "csrf-token"), request->csrf_header, request->xsrf_header)) {
         dw_counter_add(&hub->counters.refused_csrf, 1);
-        dw_log_debug("refused: %s",
-                     session->found ? "wrong CSRF token" : "no session, so no CSRF token to compare with");
+        log_csrf(hub, identity,
+                 dw_params_get(params, "csrf-token") != NULL || request->csrf_header != NULL ||
+                     request->xsrf_header != NULL);
         dw_answer_text(answer, 403, "Bad CSRF token");
         return false;
     }
     if (!dw_access_origin(conf->auth_allowed_origins, request->host, request->https, request->origin,
                           request->referer)) {
         dw_counter_add(&hub->counters.refused_origin, 1);
-        dw_log_debug("refused: origin is not allowed");
+        dw_log_limited(&origin, DW_LOG_INFO, "refused: the page's origin is not allowed (auth.allowed_origins)");
         dw_answer_text(answer, 403, "Unauthorized origin");
         return false;
     }
     if (strcmp(conf->auth_require_uid, "on") == 0 && identity->uid == NULL) {
         dw_counter_add(&hub->counters.refused_auth, 1);
+        dw_log_limited(&nobody, DW_LOG_INFO, "refused: the request has no user id, and auth.require_uid is on");
         dw_answer_text(answer, 401, "Unauthorized request");
         return false;
     }

@@ -11,6 +11,7 @@
 struct dw_identity {
     const char *uid;  /* NULL: none; lives as long as the identity and the request */
     const char *data; /* handshake data, JSON, or NULL */
+    bool has_cookie;  /* it named a session, whether there is one or not */
     struct dw_session session;
 };
 

@@ -37,7 +37,7 @@ struct dw_lot *dw_lot_new(struct dw_hub *hub, struct dw_store *store, const stru
     lot->hub = hub;
     lot->store = store;
     lot->callbacks = *callbacks;
-    lot->route_due_ms = INT64_MAX;
+    lot->route_due_ms = lot->again = INT64_MAX;
     dw_wheel_init(&lot->wheel, dw_clock_mono_ms());
     lot->times = (struct dw_ws_times){
         .silence_ms = hub->conf->chsk_ws_kalive_ms / 2,
@@ -98,9 +98,11 @@ static void unlink_deadline(struct dw_lot *lot, struct dw_parked *parked)
 
 static void publish_count(struct dw_lot *lot)
 {
+    int32_t worker = atomic_load_explicit(&lot->hub->worker, memory_order_relaxed);
+
     atomic_store_explicit(&lot->hub->parked, (uint32_t)lot->count, memory_order_relaxed);
-    if (lot->hub->worker >= 0)
-        dw_store_worker_parked(lot->store, lot->hub->worker, (uint32_t)lot->count);
+    if (worker >= 0)
+        dw_store_worker_parked(lot->store, worker, (uint32_t)lot->count);
 }
 
 void dw_lot_remove(struct dw_lot *lot, struct dw_parked *parked)
@@ -189,7 +191,7 @@ bool dw_lot_follow(struct dw_lot *lot)
     if (rc == DW_OK && moves == lot->moves)
         return true;
     if (rc == DW_OK) {
-        dw_log_warn("the queue file was replaced: all polls are let go and come back to the new one");
+        dw_log_warn("the queue or its state was replaced: all polls are let go and come back to the new one");
         /* Their slots belong to nobody or to others by now. */
         while (lot->earliest != NULL)
             answer_timeout(lot, lot->earliest, false);
@@ -205,7 +207,9 @@ bool dw_lot_follow(struct dw_lot *lot)
 
 void dw_lot_adopt(struct dw_lot *lot, struct dw_parked *parked)
 {
-    (void)dw_lot_follow(lot);
+    bool ready = dw_lot_follow(lot);
+    bool first = lot->index.by_inbox == NULL;
+
     if (parked->kind == DW_PARKED_SOCKET) {
         dw_sockets_adopt(lot, parked);
         return;
@@ -219,10 +223,12 @@ void dw_lot_adopt(struct dw_lot *lot, struct dw_parked *parked)
     add(lot, parked);
     if (atomic_load_explicit(&lot->hub->draining, memory_order_relaxed))
         answer_timeout(lot, parked, true);
+    else if (!ready)
+        dw_lot_wake(lot); /* once the queue can be followed, everyone is let go */
     else if (parked->kind == DW_PARKED_POLL)
         dw_lot_catch_up(lot, parked);
     else if (parked->kind == DW_PARKED_CALLBACK)
-        dw_lot_look_for_reply(lot, parked);
+        dw_lot_await_reply(lot, parked, first);
 }
 
 void dw_lot_drop(struct dw_lot *lot, struct dw_parked *parked)

@@ -28,6 +28,7 @@ struct dw_lot {
     struct dw_buf packed;         /* a message to a WebSocket */
     int64_t routed, routed_reply; /* everything up to these ids has been routed */
     uint32_t moves;               /* of the store, when these ids were read */
+    int64_t again;                /* some of what is behind this id has to be routed again; INT64_MAX: nothing */
     int64_t route_due_ms;         /* monotonic; pushes are waiting for the batch to fill until then */
     struct dw_outbox *outbox;     /* the round's pushes, in the order of `targets` */
     struct dw_target *targets;
@@ -48,8 +49,10 @@ void dw_lot_fail(struct dw_lot *lot, struct dw_parked *parked, const char *doing
 void dw_lot_route(struct dw_lot *lot);
 /* Delivers what came for a poll between its mailbox reading and now. */
 void dw_lot_catch_up(struct dw_lot *lot, struct dw_parked *parked);
-/* Delivers the reply that came between the storing of the message and now. */
-void dw_lot_look_for_reply(struct dw_lot *lot, struct dw_parked *parked);
+/* From now on `parked`, in the index already, is answered with the reply to its message, which may have come
+ * between the storing of the message and now: `parked` may be gone afterwards.  `first`: nobody else waits for
+ * a reply.  While nobody does, replies are not followed. */
+void dw_lot_await_reply(struct dw_lot *lot, const struct dw_parked *parked, bool first);
 
 int dw_lot_take_push(void *context, const struct dw_push *push); /* a dw_push_fn; into the outbox and `targets` */
 void dw_lot_end_round(struct dw_lot *lot);

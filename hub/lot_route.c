@@ -146,10 +146,17 @@ static void close_poll(struct dw_lot *lot, struct dw_parked *parked, int64_t clo
     struct dw_client_key key = {DW_AJAX, parked->uid, parked->client_id};
     struct dw_answer answer = DW_ANSWER_INIT;
     struct dw_err err = {0};
+    int64_t before = parked->after;
     int rc;
 
     parked->after = close_id;
     rc = dw_store_client_update(lot->store, &key, pass_close, parked, &err);
+    if (rc == DW_BUSY) { /* all others wait for this thread: it does not wait for a lock */
+        parked->after = before;
+        if (lot->again > close_id - 1)
+            lot->again = close_id - 1;
+        return;
+    }
     if (rc == DW_SUPERSEDED) {
         dw_lot_mute(lot, parked);
         return;
@@ -228,6 +235,19 @@ static void retry_later(struct dw_lot *lot, const char *doing, const struct dw_e
     lot->route_due_ms = dw_clock_mono_ms() + RETRY_MS;
 }
 
+/* Goes back to where somebody could not be served.  Those who have had what is read again are gone, or have
+ * passed it (`after`). */
+static bool go_back(struct dw_lot *lot)
+{
+    if (lot->again == INT64_MAX)
+        return false;
+    if (lot->again < lot->routed)
+        lot->routed = lot->again;
+    lot->again = INT64_MAX;
+    lot->route_due_ms = dw_clock_mono_ms() + RETRY_MS;
+    return true;
+}
+
 /* One round; true: there may be more. */
 static bool route_pushes(struct dw_lot *lot)
 {
@@ -248,7 +268,7 @@ static bool route_pushes(struct dw_lot *lot)
     deliver_marked(lot, (uint32_t)ready, end);
     lot->routed = end;
     dw_lot_end_round(lot);
-    return rc == DW_OK && count == ROUND;
+    return !go_back(lot) && rc == DW_OK && count == ROUND;
 }
 
 static int answer_reply(struct dw_lot *lot, const struct dw_reply *reply)
@@ -307,7 +327,7 @@ void dw_lot_route(struct dw_lot *lot)
     }
     while (route_pushes(lot))
         ;
-    while (route_replies(lot))
+    while (lot->index.by_inbox != NULL && route_replies(lot))
         ;
 }
 
@@ -338,13 +358,19 @@ void dw_lot_catch_up(struct dw_lot *lot, struct dw_parked *parked)
     }
     free(indexes);
     dw_lot_end_round(lot);
+    (void)go_back(lot);
 }
 
-void dw_lot_look_for_reply(struct dw_lot *lot, struct dw_parked *parked)
+void dw_lot_await_reply(struct dw_lot *lot, const struct dw_parked *parked, bool first)
 {
     struct dw_err err = {0};
-    int rc = dw_store_reply_get(lot->store, parked->inbox_id, on_own_reply, lot, &err);
+    int64_t end;
+    int rc;
 
+    /* First the end, then the look: a reply is before the end and seen, or behind it and followed. */
+    if (first && dw_store_reply_end(lot->store, &end, &err) == DW_OK && end > lot->routed_reply)
+        lot->routed_reply = end;
+    rc = dw_store_reply_get(lot->store, parked->inbox_id, on_own_reply, lot, &err);
     if (rc != DW_OK && rc != DW_NOTFOUND)
         dw_log_error("looking for a reply failed: %s", dw_err_say(&err, rc));
 }

@@ -396,6 +396,7 @@ static int await_reply(struct dw_lot *lot, struct dw_parked *parked, const struc
     struct dw_socket *socket = parked->socket;
     struct dw_buf packed = DW_BUF_INIT;
     struct dw_parked *asked = NULL;
+    bool first = lot->index.by_inbox == NULL;
     int rc = parked->packer->write(callback, &packed, NULL);
 
     if (rc == DW_OK && !dw_buf_failed(&packed))
@@ -419,6 +420,7 @@ static int await_reply(struct dw_lot *lot, struct dw_parked *parked, const struc
     *(socket->last_asked != NULL ? &socket->last_asked->later : &socket->asked) = asked;
     socket->last_asked = asked;
     socket->asked_count++;
+    dw_lot_await_reply(lot, asked, first);
     return DW_OK;
 }
 

@@ -79,7 +79,7 @@ BEGIN
     THEN RAISE(ABORT, 'dw_push: data is empty: give a value in the stated format, or NULL for an event without data')
     -- time and order
     WHEN typeof(NEW.created_at) <> 'integer' OR NEW.created_at < 100000000000
-      OR NEW.created_at > (julianday('now') - 2440587.5) * 86400000 + 86400000
+      OR NEW.created_at > (julianday('now') - 2440587.5) * 86400000 + 60000
     THEN RAISE(ABORT, 'dw_push: created_at must be Unix time in milliseconds and not in the future: leave it out')
     WHEN NEW.id <= coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'dw_push'), 0)
       OR NEW.id < (SELECT max(id) FROM dw_push) OR NEW.id > 4398046511103

@@ -2,12 +2,15 @@
 -- Losing this file loses no event: clients start again from what the queue retains.
 
 -- queue_uuid: the queue this state belongs to.  lost_ms: when this file replaced a lost one (0: never).
--- next_slot: the lowest slot never given to a client.
+-- next_slot: the lowest slot never given to a client.  queue_ino: the queue file's inode number (a device's
+-- changes with every boot on some file systems).  queue_end: the queue has been at least that long; mark_id,
+-- mark_ms: its newest push at some moment, and that push's time.  By these a restored backup is known.
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
     value
 ) WITHOUT ROWID;
-INSERT INTO meta (key, value) VALUES ('queue_uuid', ''), ('lost_ms', 0), ('next_slot', 1);
+INSERT INTO meta (key, value) VALUES ('queue_uuid', ''), ('lost_ms', 0), ('next_slot', 1),
+    ('queue_ino', 0), ('queue_end', 0), ('mark_id', 0), ('mark_ms', 0);
 
 -- uid is text, or the integer 0 for clients without one (a key can't be NULL).
 CREATE TABLE client (
@@ -28,6 +31,7 @@ CREATE TABLE client (
 ) WITHOUT ROWID;
 CREATE INDEX client_present ON client (uid, transport) WHERE connected = 1;
 CREATE INDEX client_due     ON client (due_ms)         WHERE connected = 1;
+CREATE INDEX client_worker  ON client (worker)         WHERE worker >= 0;
 CREATE INDEX client_absent  ON client (seen_ms)        WHERE connected = 0;
 
 -- Slots of deleted clients: given out again first, so that the claim words stay dense.

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define MAGIC UINT64_C(0x31304d4c43574400) /* "\0DWCLM01" */
+#define GENERATION_AT 8
 #define ARRIVALS_AT 64
 #define PARKED_AT 4096
 #define WORDS_AT 8192
@@ -154,43 +155,61 @@ static void note_size(struct dw_claims *claims, off_t size)
     atomic_store(&claims->backed, slots > (off_t)DW_SLOTS_MAX ? DW_SLOTS_MAX : (uint32_t)slots);
 }
 
-static int map_file(struct dw_claims *claims, const char *path, struct dw_err *err)
+/* Looks at the first page by itself, since a map that others use must never show a file that is not ours. */
+static int check_magic(int fd, const char *path, struct dw_err *err)
+{
+    uint64_t none = 0;
+    bool ours;
+    void *page = mmap(NULL, ARRIVALS_AT, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+    if (page == MAP_FAILED)
+        return dw_err_set(err, DW_IO, "%s: cannot map it into memory: %s", path, strerror(errno));
+    ours = atomic_compare_exchange_strong((_Atomic uint64_t *)page, &none, MAGIC) || none == MAGIC;
+    (void)munmap(page, ARRIVALS_AT);
+    return ours ? DW_OK : dw_err_set(err, DW_CORRUPT, "%s is not a claims file", path);
+}
+
+static int map_file(struct dw_claims *claims, int fd, const char *path, struct dw_err *err)
 {
     struct stat status;
-    uint64_t none = 0;
+    void *map;
     int rc;
 
-    if (fstat(claims->fd, &status) != 0)
+    if (fstat(fd, &status) != 0)
         return dw_err_set(err, DW_IO, "%s: %s", path, strerror(errno));
     if (status.st_size < WORDS_AT) {
-        rc = grow(claims->fd, WORDS_AT, err);
+        rc = grow(fd, WORDS_AT, err);
         if (rc != DW_OK)
             return rc;
         status.st_size = WORDS_AT;
     }
-    claims->map = mmap(NULL, MAP_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, claims->fd, 0);
-    if (claims->map == MAP_FAILED) {
-        claims->map = NULL;
+    rc = check_magic(fd, path, err);
+    if (rc != DW_OK)
+        return rc;
+    map =
+        mmap(claims->map, MAP_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | (claims->map != NULL ? MAP_FIXED : 0), fd, 0);
+    if (map == MAP_FAILED)
         return dw_err_set(err, DW_IO, "%s: cannot map it into memory: %s", path, strerror(errno));
-    }
-    if (!atomic_compare_exchange_strong((_Atomic uint64_t *)claims->map, &none, MAGIC) && none != MAGIC)
-        return dw_err_set(err, DW_CORRUPT, "%s is not a claims file: move it away, a new one is made", path);
+    claims->map = map;
     note_size(claims, status.st_size);
     return DW_OK;
 }
 
 int dw_claims_open(struct dw_claims *claims, const char *path, const char *like, struct dw_err *err)
 {
-    int rc;
+    int fd;
+    int rc = dw_file_open(path, like, &fd, err);
 
-    claims->map = NULL;
-    atomic_init(&claims->backed, 0);
-    rc = dw_file_open(path, like, &claims->fd, err);
     if (rc != DW_OK)
         return rc;
-    rc = map_file(claims, path, err);
-    if (rc != DW_OK)
-        dw_claims_close(claims);
+    rc = map_file(claims, fd, path, err);
+    if (rc == DW_OK) {
+        if (claims->fd >= 0)
+            (void)close(claims->fd);
+        claims->fd = fd;
+    } else {
+        (void)close(fd);
+    }
     return rc;
 }
 
@@ -212,7 +231,7 @@ int dw_claims_back(struct dw_claims *claims, uint32_t slot, struct dw_err *err)
     if (slot < atomic_load(&claims->backed))
         return DW_OK;
     if (slot >= DW_SLOTS_MAX)
-        return dw_err_set(err, DW_LIMIT, "more than %u clients are remembered: shorten store.retain_ms", DW_SLOTS_MAX);
+        return dw_err_set(err, DW_FULL, "more than %u clients are remembered: shorten store.retain_ms", DW_SLOTS_MAX);
     rc = grow(claims->fd, bytes, err);
     if (rc == DW_OK)
         note_size(claims, bytes);
@@ -224,6 +243,11 @@ _Atomic uint64_t *dw_claims_word(struct dw_claims *claims, uint32_t slot)
     if (dw_claims_back(claims, slot, NULL) != DW_OK)
         return NULL;
     return (_Atomic uint64_t *)((char *)claims->map + WORDS_AT) + slot;
+}
+
+_Atomic uint32_t *dw_claims_generation(struct dw_claims *claims)
+{
+    return (_Atomic uint32_t *)(void *)((char *)claims->map + GENERATION_AT);
 }
 
 struct dw_arrival_note *dw_claims_arrivals(struct dw_claims *claims)

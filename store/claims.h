@@ -2,6 +2,7 @@
  * polls per worker, and notes of polls that have arrived.
  *
  *   0      magic                                8 bytes
+ *   8      generation of the queue              4 bytes
  *   64     arrival notes                        16 bytes each
  *   4096   parked polls of worker 0..1023       4 bytes each
  *   8192   claim word of slot 0, 1, 2 ...       8 bytes each: epoch (20 bits) | sent (1 bit) |
@@ -38,16 +39,19 @@ struct dw_claims {
     _Atomic uint32_t backed; /* slots below this have blocks on disk */
 };
 
-/* Opens or makes the file (for the owner of `like`, store/file.h).  DW_CORRUPT: not ours. */
+/* Opens or makes the file (for the owner of `like`, store/file.h).  DW_CORRUPT: not ours.  Where one is open,
+ * the new one takes its place at the same address: another thread may be at it. */
 int dw_claims_open(struct dw_claims *claims, const char *path, const char *like, struct dw_err *err);
 void dw_claims_close(struct dw_claims *claims);
 
-/* Makes sure that `slot` has a word; DW_FULL, DW_LIMIT. */
+/* Makes sure that `slot` has a word; DW_FULL: the disk is, or all slots are taken. */
 int dw_claims_back(struct dw_claims *claims, uint32_t slot, struct dw_err *err);
 /* The word; NULL where it has none and none can be made. */
 _Atomic uint64_t *dw_claims_word(struct dw_claims *claims, uint32_t slot);
 _Atomic uint32_t *dw_claims_parked(struct dw_claims *claims, int32_t worker);
 
+/* Changes when all that is known of the queue's ids was mended: each store compares it with what it was. */
+_Atomic uint32_t *dw_claims_generation(struct dw_claims *claims);
 struct dw_arrival_note *dw_claims_arrivals(struct dw_claims *claims);
 
 /* True when request `a` is newer than `b`, counting modulo 2^20. */

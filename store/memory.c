@@ -341,6 +341,7 @@ static void merge_ops(void)
     ops.workers = dw_mem_client_ops.workers;
     ops.holders = dw_mem_client_ops.holders;
     ops.housekeeper = dw_mem_client_ops.housekeeper;
+    ops.housekeeper_leave = dw_mem_client_ops.housekeeper_leave;
     ops.release = dw_mem_client_ops.release;
     ops.release_due = dw_mem_client_ops.release_due;
     ops.close = close_store;

@@ -80,7 +80,7 @@ static int update(struct dw_memory *w, const struct dw_client_key *key, dw_clien
     } else {
         client.slot = free_slot(w);
         if (client.slot >= DW_MEM_SLOTS)
-            return dw_err_set(err, DW_LIMIT, "too many clients for the memory store");
+            return dw_err_set(err, DW_FULL, "too many clients for the memory store");
         atomic_store(&w->claims[client.slot], 0);
     }
     rc = fn(context, &client, row != NULL, atomic_load(&w->claims[client.slot]));
@@ -309,6 +309,15 @@ static int holders(struct dw_store *store, int32_t except, uint32_t *count, stru
     return dw_mem_unlock(w, DW_OK);
 }
 
+static void housekeeper_leave(struct dw_store *store)
+{
+    struct dw_memory *w = dw_mem_lock(store);
+
+    if (w->housekeeper == store)
+        w->housekeeper = NULL;
+    (void)dw_mem_unlock(w, DW_OK);
+}
+
 static bool housekeeper(struct dw_store *store)
 {
     struct dw_memory *w = dw_mem_lock(store);
@@ -412,6 +421,7 @@ const struct dw_store_ops dw_mem_client_ops = {
     .workers = workers,
     .holders = holders,
     .housekeeper = housekeeper,
+    .housekeeper_leave = housekeeper_leave,
     .release = release,
     .release_due = release_due,
 };

@@ -55,6 +55,7 @@ struct dw_store_ops {
     int (*workers)(struct dw_store *store, dw_worker_fn *fn, void *context, struct dw_err *err);
     int (*holders)(struct dw_store *store, int32_t except, uint32_t *holders, struct dw_err *err);
     bool (*housekeeper)(struct dw_store *store);
+    void (*housekeeper_leave)(struct dw_store *store);
 
     int (*presence_sync)(struct dw_store *store, int64_t now_ms, bool *more, struct dw_err *err);
     int (*release)(struct dw_store *store, const struct dw_housework *work, bool *more, struct dw_err *err);

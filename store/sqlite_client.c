@@ -110,6 +110,7 @@ static int update_client(struct dw_sqlite *s, const struct dw_client_key *key, d
     struct dw_client client;
     bool found = false;
     bool was_connected;
+    int64_t cursor;
     _Atomic uint64_t *word;
     int rc;
 
@@ -126,9 +127,12 @@ static int update_client(struct dw_sqlite *s, const struct dw_client_key *key, d
     if (found)
         dw_claim_mend(word, client.epoch);
     was_connected = client.connected;
+    cursor = client.cursor;
     rc = fn(context, &client, found, atomic_load(word));
     if (rc == DW_OK)
         rc = store_client(s, key, &client, found, err);
+    if (rc == DW_OK && client.cursor > cursor)
+        rc = dw_sqlite_raise_end(s, client.cursor, err);
     if (rc == DW_OK && client.connected != was_connected)
         rc = dw_sqlite_dirty(s, key->uid, err);
     return rc;

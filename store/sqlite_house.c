@@ -10,8 +10,9 @@
 
 #define RELEASE_MAX 256                         /* clients in one step */
 #define SESSION_KEEP_MS ((int64_t)24 * 3600000) /* expired sessions stay for a day, to be looked at */
-#define WAL_LIMIT ((int64_t)64 << 20)           /* above it, a checkpoint truncates even when busy */
-#define TRUNCATE_BUSY_MS 20                     /* it locks writers out while it waits for readers */
+#define WAL_LIMIT ((int64_t)16 << 20)           /* above it, a checkpoint truncates even when busy */
+#define TRUNCATE_BUSY_MS 20
+#define TRUNCATE_QUICK_MS 1
 
 /* ---- clients ---- */
 
@@ -155,6 +156,8 @@ int dw_sqlite_release(struct dw_store *store, const struct dw_housework *work, b
     if (rc == DW_OK)
         rc = dw_sqlite_bury(s, work->now_ms + work->grace_ajax_ms, work->now_ms + work->grace_ws_ms,
                             work->removed != NULL ? &work->removed->workers : &ignored, err);
+    if (rc == DW_OK && s->housekeeper)
+        rc = dw_sqlite_keep_mark(s, err);
     if (rc == DW_OK)
         rc = release_list(s, DW_SQL_CLIENT_OVERDUE, work->now_ms, work, more, err);
     if (rc == DW_OK)
@@ -183,23 +186,48 @@ int dw_sqlite_release_due(struct dw_store *store, int64_t *due_ms, struct dw_err
 
 /* ---- rows past retention ---- */
 
-/* Highest id of the oldest rows, taken in order of id while they are older than `before_ms`; 0: none. */
-static int old_prefix(struct dw_sqlite *s, enum dw_sql id, int64_t before_ms, size_t chunk, int64_t *upto, bool *more,
-                      struct dw_err *err)
+/* Which table, by the statements that walk it. */
+struct aging {
+    enum dw_sql oldest, due;
+};
+
+static const struct aging aging_pushes = {DW_SQL_OLD_PUSHES, DW_SQL_DUE_PUSHES};
+static const struct aging aging_inbox = {DW_SQL_OLD_INBOX, DW_SQL_DUE_INBOX};
+static const struct aging aging_replies = {DW_SQL_OLD_REPLIES, DW_SQL_DUE_REPLIES};
+
+/* Highest id of the oldest rows, taken in order of id while they are older than `before_ms`; 0: none.  A row
+ * dated in the future (an app's doing, or a clock's) is at least as old as the next one that is not. */
+static int old_prefix(struct dw_sqlite *s, const struct aging *table, int64_t before_ms, int64_t now_ms, size_t chunk,
+                      int64_t *upto, bool *more, struct dw_err *err)
 {
     sqlite3_stmt *stmt;
     bool row;
+    bool is_front = true;
+    int64_t due;
     size_t count = 0;
-    int rc = dw_sqlite_stmt(s, id, &stmt, err);
+    int rc = dw_sqlite_stmt(s, table->due, &stmt, err);
 
     *upto = 0;
     if (rc != DW_OK)
         return rc;
+    (void)sqlite3_bind_int64(stmt, 1, now_ms);
+    rc = dw_sqlite_int(stmt, INT64_MAX, &due, err);
+    if (rc != DW_OK || due >= before_ms)
+        return rc;
+    rc = dw_sqlite_stmt(s, table->oldest, &stmt, err);
+    if (rc != DW_OK)
+        return rc;
     (void)sqlite3_bind_int64(stmt, 1, (sqlite3_int64)chunk);
     for (rc = dw_sqlite_step(stmt, &row, err); rc == DW_OK && row; rc = dw_sqlite_step(stmt, &row, err)) {
-        if (sqlite3_column_int64(stmt, 1) >= before_ms)
+        int64_t made = sqlite3_column_int64(stmt, 1);
+
+        if (made >= before_ms && made <= now_ms)
             return dw_sqlite_done(stmt, DW_OK);
-        *upto = sqlite3_column_int64(stmt, 0);
+        /* In front of the first that is due they are old with it; behind it, the next step tells. */
+        if (made <= now_ms)
+            is_front = false;
+        if (made < before_ms || is_front)
+            *upto = sqlite3_column_int64(stmt, 0);
         count++;
     }
     if (count == chunk)
@@ -225,19 +253,44 @@ static int drop_upto(struct dw_sqlite *s, enum dw_sql id, int64_t upto, int64_t 
     return rc;
 }
 
-/* Largest key of a chunk of old rows that are not found by id; 0: none. */
-static int old_key(struct dw_sqlite *s, enum dw_sql id, size_t chunk, int64_t before_ms, int64_t *upto,
-                   struct dw_err *err)
+/* Binds what the statements on rows that are not found by id take. */
+static int other_stmt(struct dw_sqlite *s, enum dw_sql id, size_t chunk, int64_t before_ms, sqlite3_stmt **stmt,
+                      struct dw_err *err)
 {
-    sqlite3_stmt *stmt;
-    int rc = dw_sqlite_stmt(s, id, &stmt, err);
+    int rc = dw_sqlite_stmt(s, id, stmt, err);
 
     if (rc != DW_OK)
         return rc;
-    (void)sqlite3_bind_int64(stmt, 1, (sqlite3_int64)chunk);
-    if (id == DW_SQL_OLD_SESSIONS)
-        (void)sqlite3_bind_int64(stmt, 2, before_ms);
-    return dw_sqlite_int(stmt, 0, upto, err);
+    (void)sqlite3_bind_int64(*stmt, 1, (sqlite3_int64)chunk);
+    if (sqlite3_bind_parameter_count(*stmt) > 1)
+        (void)sqlite3_bind_int64(*stmt, 2, before_ms);
+    return DW_OK;
+}
+
+static int count_other(struct dw_sqlite *s, enum dw_sql id, size_t chunk, int64_t before_ms, int64_t *count, bool *more,
+                       struct dw_err *err)
+{
+    sqlite3_stmt *stmt;
+    int rc = other_stmt(s, id, chunk, before_ms, &stmt, err);
+
+    if (rc == DW_OK)
+        rc = dw_sqlite_int(stmt, 0, count, err);
+    if (*count == (int64_t)chunk)
+        *more = true;
+    return rc;
+}
+
+static int drop_other(struct dw_sqlite *s, enum dw_sql id, size_t chunk, int64_t before_ms, int64_t *dropped,
+                      struct dw_err *err)
+{
+    sqlite3_stmt *stmt;
+    int rc = other_stmt(s, id, chunk, before_ms, &stmt, err);
+
+    if (rc == DW_OK)
+        rc = dw_sqlite_run(stmt, err);
+    if (rc == DW_OK)
+        *dropped = sqlite3_changes64(s->db[DW_QUEUE]);
+    return rc;
 }
 
 static int drop_pushes(struct dw_sqlite *s, int64_t upto, int64_t *dropped, struct dw_err *err)
@@ -269,6 +322,7 @@ int dw_sqlite_gc(struct dw_store *store, const struct dw_housework *work, bool *
     struct dw_sqlite *s = dw_sqlite_of(store);
     size_t chunk = work->chunk > 0 ? work->chunk : 200;
     int64_t inbox_before = work->now_ms - dw_inbox_retain(s->retain_ms);
+    int64_t sessions_before = work->now_ms - SESSION_KEEP_MS;
     int64_t pushes = 0;
     int64_t inbox = 0;
     int64_t replies = 0;
@@ -279,15 +333,15 @@ int dw_sqlite_gc(struct dw_store *store, const struct dw_housework *work, bool *
 
     /* What to delete is found without a lock: rows with lower ids can't appear, and none gets younger. */
     *more = false;
-    rc = old_prefix(s, DW_SQL_OLD_PUSHES, work->now_ms - s->retain_ms, chunk, &pushes, more, err);
+    rc = old_prefix(s, &aging_pushes, work->now_ms - s->retain_ms, work->now_ms, chunk, &pushes, more, err);
     if (rc == DW_OK)
-        rc = old_prefix(s, DW_SQL_OLD_INBOX, inbox_before, chunk, &inbox, more, err);
+        rc = old_prefix(s, &aging_inbox, inbox_before, work->now_ms, chunk, &inbox, more, err);
     if (rc == DW_OK)
-        rc = old_prefix(s, DW_SQL_OLD_REPLIES, inbox_before, chunk, &replies, more, err);
+        rc = old_prefix(s, &aging_replies, inbox_before, work->now_ms, chunk, &replies, more, err);
     if (rc == DW_OK)
-        rc = old_key(s, DW_SQL_OLD_LEFT, chunk, 0, &left, err);
+        rc = count_other(s, DW_SQL_OLD_LEFT, chunk, 0, &left, more, err);
     if (rc == DW_OK)
-        rc = old_key(s, DW_SQL_OLD_SESSIONS, chunk, work->now_ms - SESSION_KEEP_MS, &sessions, err);
+        rc = count_other(s, DW_SQL_OLD_SESSIONS, chunk, sessions_before, &sessions, more, err);
     if (rc != DW_OK || (pushes | inbox | replies | left | sessions) == 0)
         return rc;
     rc = dw_sqlite_begin(s, DW_QUEUE, err);
@@ -299,9 +353,9 @@ int dw_sqlite_gc(struct dw_store *store, const struct dw_housework *work, bool *
     if (rc == DW_OK)
         rc = drop_upto(s, DW_SQL_DROP_INBOX, inbox, &done.inbox, err);
     if (rc == DW_OK)
-        rc = drop_upto(s, DW_SQL_DROP_LEFT, left, &done.memberships, err);
+        rc = drop_other(s, DW_SQL_DROP_LEFT, left > 0 ? chunk : 0, 0, &done.memberships, err);
     if (rc == DW_OK)
-        rc = drop_upto(s, DW_SQL_DROP_SESSIONS, sessions, &done.sessions, err);
+        rc = drop_other(s, DW_SQL_DROP_SESSIONS, sessions > 0 ? chunk : 0, sessions_before, &done.sessions, err);
     rc = dw_sqlite_end(s, DW_QUEUE, rc, err);
     if (rc == DW_OK)
         add_removed(work->removed, &done);
@@ -320,21 +374,36 @@ int64_t dw_sqlite_file_size(const char *path, const char *suffix)
     return (int64_t)status.st_size;
 }
 
+/* Truncating copies nothing any more behind a complete passive checkpoint, but it locks writers out while it
+ * waits for readers. */
+static int truncate_wal(struct dw_sqlite *s, enum dw_db db, int patience_ms)
+{
+    int busy_ms = s->busy_ms;
+    int rc;
+
+    if (s->busy_ms > patience_ms)
+        s->busy_ms = patience_ms;
+    rc = sqlite3_wal_checkpoint_v2(s->db[db], "main", SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    s->busy_ms = busy_ms;
+    return rc;
+}
+
+/* Whoever writes first behind a complete checkpoint begins the WAL anew and waits for the disk, whatever
+ * `synchronous` says.  So a small WAL is left alone, and one that has been copied is emptied, which makes it
+ * a small one again: one commit in many pays. */
 static int checkpoint_one(struct dw_sqlite *s, enum dw_db db, const char *path, const struct dw_housework *work,
                           struct dw_err *err)
 {
     int64_t wal = dw_sqlite_file_size(path, "-wal");
-    bool truncate = work->idle || wal > WAL_LIMIT;
-    int busy_ms = s->busy_ms;
+    bool urgent = work->idle || wal > WAL_LIMIT;
+    int frames = 0, copied = 0;
     int rc;
 
     if (wal == 0 || wal < work->wal_least || s->db[db] == NULL)
         return DW_OK;
-    if (truncate && s->busy_ms > TRUNCATE_BUSY_MS)
-        s->busy_ms = TRUNCATE_BUSY_MS;
-    rc = sqlite3_wal_checkpoint_v2(s->db[db], "main", truncate ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE,
-                                   NULL, NULL);
-    s->busy_ms = busy_ms;
+    rc = sqlite3_wal_checkpoint_v2(s->db[db], "main", SQLITE_CHECKPOINT_PASSIVE, &frames, &copied);
+    if (rc == SQLITE_OK && (urgent || frames == copied))
+        rc = truncate_wal(s, db, urgent ? TRUNCATE_BUSY_MS : TRUNCATE_QUICK_MS);
     if (rc == SQLITE_OK || dw_sqlite_code(rc) == DW_BUSY)
         return DW_OK; /* readers or writers were quicker: the next step goes on */
     return dw_sqlite_fail(s->db[db], rc, err);

@@ -113,6 +113,11 @@ int dw_sqlite_migrate(sqlite3 *db, enum dw_schema schema, const struct dw_migrat
     if (rc != DW_OK)
         return rc;
     rc = apply(db, schema, list, count, err);
+    if (rc != DW_OK && strstr(sqlite3_errmsg(db), "already exists") != NULL)
+        rc = dw_err_set(err, DW_CONF,
+                        "%s has something of its own with a name of Dumbwaiter's (%s): rename it, or give the queue a "
+                        "file of its own (store.path); nothing was changed",
+                        path, sqlite3_errmsg(db));
     if (rc == DW_OK)
         rc = run(db, "COMMIT", err);
     if (rc != DW_OK && !sqlite3_get_autocommit(db))

@@ -1,8 +1,9 @@
-/* Opening and closing: paths, settings of the connections, the state folder, and moving over when
- * another file takes the queue's place.
+/* Opening and closing: paths, settings of the connections, the state folder.  sqlite_follow.c moves over when
+ * other files take their place.
  *
  * The database files themselves are opened by SQLite alone: closing a descriptor of our own on one
  * would drop SQLite's locks in the whole process. */
+#include "base/log.h"
 #include "store/file.h"
 #include "store/sqlite_priv.h"
 
@@ -119,24 +120,25 @@ static int prepare_queue(const char *path, bool create, struct dw_err *err)
         slash[slash == copy ? 1 : 0] = '\0';
         folder = copy;
     }
-    rc = dw_netfs_check(folder, name, sizeof name, err);
+    rc = dw_file_place(path, folder, err);
+    if (rc == DW_OK)
+        rc = dw_netfs_check(folder, name, sizeof name, err);
     if (rc == DW_OK && create)
         rc = dw_file_make(path, folder, err);
     free(copy);
     return rc;
 }
 
-static void note_queue(struct dw_sqlite *s)
+static void note_file(const char *path, struct dw_file_id *id)
 {
     struct stat status;
 
-    if (stat(s->queue_path, &status) == 0) {
-        s->queue_dev = status.st_dev;
-        s->queue_ino = status.st_ino;
-    }
+    *id = (struct dw_file_id){0};
+    if (stat(path, &status) == 0)
+        *id = (struct dw_file_id){status.st_dev, status.st_ino};
 }
 
-static int open_queue(struct dw_sqlite *s, struct dw_err *err)
+int dw_sqlite_open_queue(struct dw_sqlite *s, struct dw_err *err)
 {
     struct stat status;
     int rc = prepare_queue(s->queue_path, s->create, err);
@@ -146,7 +148,7 @@ static int open_queue(struct dw_sqlite *s, struct dw_err *err)
     if (stat(s->queue_path, &status) != 0 && errno == ENOENT)
         return dw_err_set(err, DW_NOTFOUND, "there is no %s: run `dumbwaiter init --db %s`", s->queue_path,
                           s->queue_path);
-    note_queue(s);
+    note_file(s->queue_path, &s->queue_id);
     rc = dw_sqlite_connect(s->queue_path, s, &s->db[DW_QUEUE], err);
     if (rc == DW_OK)
         rc = dw_sqlite_migrate(s->db[DW_QUEUE], DW_SCHEMA_QUEUE, dw_sql_queue, dw_sql_queue_count, s->create,
@@ -154,126 +156,86 @@ static int open_queue(struct dw_sqlite *s, struct dw_err *err)
     return rc;
 }
 
-static int open_state(struct dw_sqlite *s, struct dw_err *err)
+static int open_state_db(struct dw_sqlite *s, struct dw_err *err)
 {
-    char path[4096];
-    int rc = dw_file_make_folder(s->state_dir, s->queue_path, err);
+    int rc = dw_file_make(s->state_path, s->state_dir, err);
 
-    if (rc == DW_OK)
-        rc = dw_file_make(s->state_path, s->state_dir, err);
+    note_file(s->state_path, &s->state_id[DW_STATE_DB]); /* before it is opened: at worst it is opened twice */
     if (rc == DW_OK)
         rc = dw_sqlite_connect(s->state_path, s, &s->db[DW_STATE], err);
     if (rc == DW_OK)
         rc = dw_sqlite_migrate(s->db[DW_STATE], DW_SCHEMA_STATE, dw_sql_state, dw_sql_state_count, true, s->state_path,
                                err);
-    if (rc != DW_OK)
-        return rc;
-    if (snprintf(path, sizeof path, "%s/claims", s->state_dir) >= (int)sizeof path)
-        return dw_err_set(err, DW_LIMIT, "the path of the database is too long");
-    rc = dw_claims_open(&s->claims, path, s->state_dir, err);
-    (void)snprintf(path, sizeof path, "%s/lock", s->state_dir);
-    return rc == DW_OK ? dw_file_open(path, s->state_dir, &s->lock_fd, err) : rc;
+    return rc;
 }
 
-/* ---- the state belongs to one queue ---- */
-
-static int copy_text(struct dw_sqlite *s, enum dw_sql id, const char *key, char *text, size_t size, struct dw_err *err)
+static int open_claims(struct dw_sqlite *s, struct dw_err *err)
 {
-    sqlite3_stmt *stmt;
-    bool row;
-    int rc = dw_sqlite_stmt(s, id, &stmt, err);
+    int rc = dw_claims_open(&s->claims, s->claims_path, s->state_dir, err);
 
-    text[0] = '\0';
-    if (rc != DW_OK)
-        return rc;
-    dw_sqlite_text(stmt, 1, key);
-    rc = dw_sqlite_step(stmt, &row, err);
-    if (rc != DW_OK || !row)
-        return rc;
-    (void)snprintf(text, size, "%s", dw_sqlite_column(stmt, 0));
-    return dw_sqlite_done(stmt, DW_OK);
+    note_file(s->claims_path, &s->state_id[DW_STATE_CLAIMS]);
+    return rc;
 }
 
-static int put_state(struct dw_sqlite *s, const char *key, const char *text, int64_t number, struct dw_err *err)
+/* A damaged file of the state is put aside, to be looked at, and made anew: it is expendable by design.  Only
+ * the file that was found damaged: another process may have been quicker. */
+static bool set_aside(const char *path, const struct dw_file_id *id, const char *why)
 {
-    sqlite3_stmt *stmt;
-    int rc = dw_sqlite_stmt(s, DW_SQL_STATE_PUT, &stmt, err);
+    static const char *const parts[] = {"-wal", "-shm", ""}; /* a WAL left behind would be read into the new file */
+    char from[4096];
+    char to[4096];
+    struct dw_file_id now;
 
-    if (rc != DW_OK)
-        return rc;
-    dw_sqlite_text(stmt, 1, key);
-    if (text != NULL)
-        dw_sqlite_text(stmt, 2, text);
-    else
-        (void)sqlite3_bind_int64(stmt, 2, number);
-    return dw_sqlite_run(stmt, err);
-}
-
-/* Empties the client table: its cursors are those of another queue, or there are none. */
-static int adopt(struct dw_sqlite *s, const char *uuid, int64_t lost_ms, struct dw_err *err)
-{
-    int rc = dw_sqlite_exec(s, DW_SQL_CLIENT_FREE_ALL, err);
-
-    if (rc == DW_OK)
-        rc = dw_sqlite_exec(s, DW_SQL_CLIENT_DROP_ALL, err);
-    if (rc == DW_OK)
-        rc = put_state(s, "queue_uuid", uuid, 0, err);
-    if (rc == DW_OK)
-        rc = put_state(s, "lost_ms", NULL, lost_ms, err);
-    /* Whoever the queue says is here has no client in this table. */
-    return rc == DW_OK ? dw_sqlite_presence_audit(s, err) : rc;
-}
-
-/* Ties the state to the queue.  A queue that has had a state before (state_made) and finds another now
- * has lost it: that moment is kept, for dw_store_state_is_new. */
-static int attach(struct dw_sqlite *s, struct dw_err *err)
-{
-    char uuid[64];
-    char known[64] = "";
-    int64_t made = 0;
-    int rc = copy_text(s, DW_SQL_META_GET, "uuid", uuid, sizeof uuid, err);
-
-    if (rc == DW_OK)
-        rc = copy_text(s, DW_SQL_STATE_GET, "queue_uuid", known, sizeof known, err);
-    if (rc == DW_OK)
-        rc = dw_sqlite_meta(s, "state_made", &made, err);
-    if (rc == DW_OK && strcmp(uuid, known) != 0) {
-        rc = dw_sqlite_begin(s, DW_STATE, err);
-        if (rc != DW_OK)
-            return rc;
-        rc = copy_text(s, DW_SQL_STATE_GET, "queue_uuid", known, sizeof known, err); /* another was quicker? */
-        if (rc == DW_OK && strcmp(uuid, known) != 0)
-            rc = adopt(s, uuid, made != 0 || known[0] != '\0' ? dw_clock_wall_ms() : 0, err);
-        rc = dw_sqlite_end(s, DW_STATE, rc, err);
+    note_file(path, &now);
+    if (now.ino != id->ino || now.dev != id->dev)
+        return true;
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        if (snprintf(from, sizeof from, "%s%s", path, parts[i]) >= (int)sizeof from ||
+            snprintf(to, sizeof to, "%s.damaged%s", path, parts[i]) >= (int)sizeof to)
+            return false;
+        if (rename(from, to) != 0 && errno != ENOENT) {
+            dw_log_error("%s is damaged and can't be moved away: %s", from, strerror(errno));
+            return false;
+        }
     }
-    return rc == DW_OK && made == 0 ? dw_sqlite_meta_put(s, "state_made", 1, err) : rc;
+    dw_log_error("%s is damaged and now called %s, a new one is made: %s", path, to, why);
+    return true;
 }
 
-static void close_db(struct dw_sqlite *s, enum dw_db db)
+int dw_sqlite_open_state(struct dw_sqlite *s, struct dw_err *err)
+{
+    struct dw_err why = {0};
+    int rc = dw_file_make_folder(s->state_dir, s->queue_path, err);
+
+    if (rc == DW_OK)
+        dw_file_fence(s->state_dir);
+    if (rc == DW_OK)
+        rc = s->damaged ? DW_CORRUPT : open_state_db(s, &why);
+    if (rc == DW_CORRUPT) {
+        dw_sqlite_close_db(s, DW_STATE);
+        if (set_aside(s->state_path, &s->state_id[DW_STATE_DB], dw_err_say(&why, rc))) {
+            s->damaged = false;
+            rc = open_state_db(s, &why);
+        }
+    }
+    if (rc == DW_OK)
+        rc = open_claims(s, &why);
+    if (rc == DW_CORRUPT && set_aside(s->claims_path, &s->state_id[DW_STATE_CLAIMS], dw_err_say(&why, rc)))
+        rc = open_claims(s, &why);
+    if (rc != DW_OK)
+        return dw_err_set(err, rc, "%s", dw_err_say(&why, rc));
+    rc = dw_file_open(s->lock_path, s->state_dir, &s->lock_fd, err);
+    note_file(s->lock_path, &s->state_id[DW_STATE_LOCK]);
+    return rc;
+}
+
+void dw_sqlite_close_db(struct dw_sqlite *s, enum dw_db db)
 {
     dw_sqlite_finalize(s, db);
+    if (db == DW_STATE && s->db[db] != NULL) /* on every CGI request a checkpoint would be too dear */
+        (void)sqlite3_db_config(s->db[db], SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     (void)sqlite3_close(s->db[db]);
     s->db[db] = NULL;
-}
-
-int dw_sqlite_follow(struct dw_sqlite *s, struct dw_err *err)
-{
-    struct stat status;
-    int rc;
-
-    if (stat(s->queue_path, &status) != 0)
-        return DW_OK; /* about to be replaced, perhaps: what is open is still there */
-    if (s->db[DW_QUEUE] != NULL && status.st_ino == s->queue_ino && status.st_dev == s->queue_dev)
-        return DW_OK;
-    close_db(s, DW_QUEUE);
-    s->version_known = false; /* the new file counts from its own beginning */
-    s->moves++;
-    rc = open_queue(s, err);
-    if (rc == DW_OK)
-        rc = attach(s, err);
-    if (rc != DW_OK && s->db[DW_QUEUE] != NULL)
-        close_db(s, DW_QUEUE); /* tried again at the next call */
-    return rc;
 }
 
 /* ---- open and close ---- */
@@ -282,17 +244,19 @@ static void close_store(struct dw_store *store, bool killed)
 {
     struct dw_sqlite *s = dw_sqlite_of(store);
 
-    (void)killed; /* closing tidies nothing up that a kill would leave: the worker's row stays until release */
-    close_db(s, DW_QUEUE);
-    if (s->db[DW_STATE] != NULL) /* on every CGI request a checkpoint would be too dear; the queue's is the app's */
-        (void)sqlite3_db_config(s->db[DW_STATE], SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-    close_db(s, DW_STATE);
+    /* Nothing else is tidied up that a kill would leave: the worker's row stays until release. */
+    if (!killed && s->housekeeper)
+        (void)dw_sqlite_keep_mark(s, NULL);
+    dw_sqlite_close_db(s, DW_QUEUE);
+    dw_sqlite_close_db(s, DW_STATE);
     dw_claims_close(&s->claims);
     if (s->lock_fd >= 0)
         (void)close(s->lock_fd);
     free(s->queue_path);
     free(s->state_dir);
     free(s->state_path);
+    free(s->claims_path);
+    free(s->lock_path);
     free(s->session_sql);
     free(s);
 }
@@ -345,6 +309,7 @@ static const struct dw_store_ops ops = {
     .workers = dw_sqlite_workers,
     .holders = dw_sqlite_holders,
     .housekeeper = dw_sqlite_housekeeper,
+    .housekeeper_leave = dw_sqlite_housekeeper_leave,
     .presence_sync = dw_sqlite_presence_sync,
     .release = dw_sqlite_release,
     .gc = dw_sqlite_gc,
@@ -359,28 +324,38 @@ static const struct dw_store_ops ops = {
     .state_dir = state_dir,
 };
 
+static char *join(const char *path, const char *suffix)
+{
+    size_t size = strlen(path) + strlen(suffix) + 1;
+    char *joined = malloc(size);
+
+    if (joined != NULL)
+        (void)snprintf(joined, size, "%s%s", path, suffix);
+    return joined;
+}
+
 static struct dw_sqlite *make(const struct dw_store_options *options)
 {
     struct dw_sqlite *s = calloc(1, sizeof *s);
-    size_t len = strlen(options->path);
 
     if (s == NULL)
         return NULL;
     s->base.ops = &ops;
-    s->claims.fd = s->lock_fd = s->worker = -1;
+    s->claims.fd = s->lock_fd = s->worker = s->last_worker = -1;
     s->retain_ms = options->retain_ms;
     s->busy_ms = options->busy_ms;
     s->create = options->create;
     s->queue_path = strdup(options->path);
     s->session_sql = strdup(options->session_sql != NULL ? options->session_sql : "");
-    s->state_dir = malloc(len + sizeof "-dw");
-    s->state_path = malloc(len + sizeof "-dw/state.db");
-    if (s->queue_path == NULL || s->session_sql == NULL || s->state_dir == NULL || s->state_path == NULL) {
+    s->state_dir = join(options->path, "-dw");
+    s->state_path = join(options->path, "-dw/state.db");
+    s->claims_path = join(options->path, "-dw/claims");
+    s->lock_path = join(options->path, "-dw/lock");
+    if (s->queue_path == NULL || s->session_sql == NULL || s->state_dir == NULL || s->state_path == NULL ||
+        s->claims_path == NULL || s->lock_path == NULL) {
         close_store(&s->base, false);
         return NULL;
     }
-    (void)snprintf(s->state_dir, len + sizeof "-dw", "%s-dw", options->path);
-    (void)snprintf(s->state_path, len + sizeof "-dw/state.db", "%s-dw/state.db", options->path);
     return s;
 }
 
@@ -392,11 +367,13 @@ int dw_store_open_sqlite(const struct dw_store_options *options, struct dw_store
     *out = NULL;
     if (s == NULL)
         return dw_err_set(err, DW_NOMEM, "out of memory");
-    rc = open_queue(s, err);
+    rc = dw_sqlite_open_queue(s, err);
     if (rc == DW_OK)
-        rc = open_state(s, err);
+        rc = dw_sqlite_open_state(s, err);
     if (rc == DW_OK)
-        rc = attach(s, err);
+        rc = dw_sqlite_attach(s, err);
+    if (rc == DW_CORRUPT && dw_sqlite_is_damaged(s))
+        rc = dw_sqlite_follow(s, err);
     if (rc != DW_OK) {
         close_store(&s->base, false);
         return rc;

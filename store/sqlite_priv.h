@@ -17,9 +17,22 @@
 
 enum dw_db { DW_QUEUE, DW_STATE, DW_DBS };
 
+/* Which file a path named when it was opened. */
+struct dw_file_id {
+    dev_t dev;
+    ino_t ino; /* 0: none */
+};
+
+enum dw_state_file { DW_STATE_DB, DW_STATE_CLAIMS, DW_STATE_LOCK, DW_STATE_FILES };
+
+/* The newest push at some moment.  Ids are given out again where a backup is restored; a push's time is not. */
+struct dw_mark {
+    int64_t id, ms; /* ms 0: not known, the row is gone */
+};
+
 struct dw_sqlite {
     struct dw_store base;
-    char *queue_path, *state_dir, *state_path, *session_sql;
+    char *queue_path, *state_dir, *state_path, *claims_path, *lock_path, *session_sql;
     int64_t retain_ms;
     int busy_ms;           /* budget of the busy handler */
     int64_t busy_since_us; /* when the wait under way began */
@@ -27,18 +40,24 @@ struct dw_sqlite {
     sqlite3 *db[DW_DBS]; /* NULL: could not be opened again after the file was replaced */
     sqlite3_stmt *stmt[DW_SQL_COUNT_OF];
     sqlite3_stmt *session_stmt;
-    dev_t queue_dev; /* the queue file that is open, to notice that another took its place */
-    ino_t queue_ino;
-    unsigned data_version; /* as of the last dw_store_version, whose answers are `news` */
-    int64_t rows_added;    /* what dw_store_version compares: rises with every push, reply and inbox row */
-    bool version_known;    /* data_version and rows_added are of the file that is open */
+    struct dw_file_id queue_id;                 /* what is open, to notice that another file took its place */
+    struct dw_file_id state_id[DW_STATE_FILES]; /* likewise */
+    struct dw_mark mark;                        /* of the queue when it was last looked at */
+    uint32_t generation;                        /* of the claims file, when the queue was attached */
+    bool suspect;                               /* the queue's content may be that of a backup */
+    bool damaged;                               /* the state file is */
+    unsigned data_version;                      /* as of the last dw_store_version, whose answers are `news` */
+    int64_t rows_added; /* what dw_store_version compares: rises with every push, reply and inbox row */
+    bool version_known; /* data_version and rows_added are of the file that is open */
     uint32_t news;
-    uint32_t moves; /* how often another file has taken the queue's place */
+    uint32_t moves; /* how often another file or content has taken the queue's or the state's place */
     struct dw_claims claims;
     int lock_fd;
-    int32_t worker; /* -1: not joined */
+    int32_t worker;      /* -1: not joined */
+    int32_t last_worker; /* what it was before the state was lost; -1: none */
     bool housekeeper;
-    bool audit; /* presence is to be compared once, a power cut may have split the two files */
+    bool audited; /* set with the next, which is for once */
+    bool audit;   /* presence is to be compared once, a power cut may have split the two files */
 };
 
 static inline struct dw_sqlite *dw_sqlite_of(struct dw_store *store)
@@ -52,6 +71,8 @@ static inline struct dw_sqlite *dw_sqlite_of(struct dw_store *store)
 int dw_sqlite_code(int rc);
 /* Records what the connection reports; returns our code for `rc`. */
 int dw_sqlite_fail(sqlite3 *db, int rc, struct dw_err *err);
+/* What was last asked of the state file failed since it is damaged: dw_sqlite_follow puts it aside. */
+bool dw_sqlite_is_damaged(const struct dw_sqlite *s);
 /* The statement, reset and without bindings. */
 int dw_sqlite_stmt(struct dw_sqlite *s, enum dw_sql id, sqlite3_stmt **stmt, struct dw_err *err);
 /* Steps once: *row tells whether there is one.  Resets the statement at its end and on failure. */
@@ -78,8 +99,24 @@ int dw_sqlite_end(struct dw_sqlite *s, enum dw_db db, int rc, struct dw_err *err
 
 /* Opens one file with our settings; `busy` waits in its handler. */
 int dw_sqlite_connect(const char *path, struct dw_sqlite *busy, sqlite3 **db, struct dw_err *err);
-/* Notices that another file took the queue's place, and moves over to it.  Not inside a transaction. */
+int dw_sqlite_open_queue(struct dw_sqlite *s, struct dw_err *err);
+/* Opens the state folder's three files; damaged ones are put aside and made anew. */
+int dw_sqlite_open_state(struct dw_sqlite *s, struct dw_err *err);
+void dw_sqlite_close_db(struct dw_sqlite *s, enum dw_db db);
+
+/* ---- sqlite_follow.c ---- */
+
+/* Ties the state to the queue, and mends it where the queue is another or was restored. */
+int dw_sqlite_attach(struct dw_sqlite *s, struct dw_err *err);
+/* Notices that other files took the place of the queue or the state, or a backup that of the queue's content,
+ * and moves over to it.  Not inside a transaction. */
 int dw_sqlite_follow(struct dw_sqlite *s, struct dw_err *err);
+/* Compares the queue with what was seen of it last; sets `suspect`. */
+int dw_sqlite_look(struct dw_sqlite *s, struct dw_err *err);
+/* Writes down in the state how far the queue has come; the housekeeper's. */
+int dw_sqlite_keep_mark(struct dw_sqlite *s, struct dw_err *err);
+/* A client has proven receipt up to here: the queue has been that far.  In a state transaction. */
+int dw_sqlite_raise_end(struct dw_sqlite *s, int64_t end, struct dw_err *err);
 
 /* ---- sqlite_migrate.c ---- */
 
@@ -151,6 +188,7 @@ void dw_sqlite_worker_parked(struct dw_store *store, int32_t worker, uint32_t pa
 int dw_sqlite_workers(struct dw_store *store, dw_worker_fn *fn, void *context, struct dw_err *err);
 int dw_sqlite_holders(struct dw_store *store, int32_t except, uint32_t *holders, struct dw_err *err);
 bool dw_sqlite_housekeeper(struct dw_store *store);
+void dw_sqlite_housekeeper_leave(struct dw_store *store);
 /* Gives the clients of workers that are gone their grace period; adds to *buried how many workers these were. */
 int dw_sqlite_bury(struct dw_sqlite *s, int64_t due_ajax_ms, int64_t due_ws_ms, int64_t *buried, struct dw_err *err);
 int dw_sqlite_count(struct dw_store *store, const char *name, int64_t add, struct dw_err *err);

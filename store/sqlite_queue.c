@@ -77,15 +77,21 @@ static int read_pushes(sqlite3_stmt *stmt, dw_push_fn *fn, void *context, int64_
 int dw_sqlite_pushes(struct dw_store *store, int64_t after, size_t max, dw_push_fn *fn, void *context,
                      struct dw_err *err)
 {
+    struct dw_sqlite *s = dw_sqlite_of(store);
     sqlite3_stmt *stmt;
     size_t count;
-    int rc = dw_sqlite_stmt(dw_sqlite_of(store), DW_SQL_PUSHES, &stmt, err);
+    int rc = dw_sqlite_stmt(s, DW_SQL_PUSHES, &stmt, err);
 
     if (rc != DW_OK)
         return rc;
     (void)sqlite3_bind_int64(stmt, 1, after);
     (void)sqlite3_bind_int64(stmt, 2, (sqlite3_int64)max);
-    return read_pushes(stmt, fn, context, &after, &count, err);
+    rc = read_pushes(stmt, fn, context, &after, &count, err);
+    if (rc != DW_OK || count == 0)
+        return rc;
+    /* A backup that was restored since the last look must not pass for the queue's next pushes. */
+    rc = dw_sqlite_look(s, err);
+    return rc == DW_OK && s->suspect ? dw_err_set(err, DW_BUSY, "the queue was restored meanwhile, read it again") : rc;
 }
 
 /* No transaction holds the two statements together: the second looks at ids up to the end that the
@@ -169,7 +175,10 @@ static int compare_rows(struct dw_sqlite *s, unsigned data_version, struct dw_er
         rc = dw_sqlite_int(stmt, 0, &rows, err);
     if (rc != DW_OK)
         return rc;
-    if (!s->version_known || rows != s->rows_added)
+    rc = dw_sqlite_look(s, err);
+    if (rc != DW_OK)
+        return rc;
+    if (!s->version_known || rows != s->rows_added || s->suspect)
         s->news++;
     s->version_known = true;
     s->data_version = data_version;

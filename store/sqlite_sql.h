@@ -22,6 +22,13 @@
     "   WHERE m.uid = ?1 AND m.until_id > ?3 ORDER BY r.id LIMIT ?4)"                                                  \
     ") ORDER BY p.id LIMIT ?4"
 
+/* Rows that are not found by the order of their ids: at most ?1 of them, however many share one value. */
+#define DW_TEXT_OLD_LEFT                                                                                               \
+    "SELECT id FROM dw_member_left WHERE until_id < coalesce((SELECT min(id) FROM dw_push),"                           \
+    " (SELECT seq + 1 FROM sqlite_sequence WHERE name = 'dw_push')) ORDER BY until_id LIMIT ?1"
+#define DW_TEXT_OLD_SESSIONS                                                                                           \
+    "SELECT rowid FROM dw_session WHERE expires_at IS NOT NULL AND expires_at < ?2 ORDER BY expires_at LIMIT ?1"
+
 /* clang-format off */
 #define DW_SQL_STATEMENTS(X)                                                                                           \
     X(QUEUE_BEGIN, DW_QUEUE, "BEGIN IMMEDIATE")                                                                        \
@@ -32,6 +39,9 @@
                           " ON CONFLICT (key) DO UPDATE SET value = excluded.value")                                   \
     X(ROWS_ADDED, DW_QUEUE, "SELECT total(seq) FROM sqlite_sequence WHERE name IN ('dw_push', 'dw_reply', 'dw_inbox')") \
     X(SEQUENCE, DW_QUEUE, "SELECT seq FROM sqlite_sequence WHERE name = ?1")                                           \
+    X(MARK, DW_QUEUE, "SELECT seq, (SELECT created_at FROM dw_push WHERE id = coalesce(?1, seq))"                      \
+                      " FROM sqlite_sequence WHERE name = 'dw_push'")                                                  \
+    X(MADE_AFTER, DW_QUEUE, "SELECT min(id) - 1 FROM dw_push WHERE created_at > ?1")                                   \
     X(PUSHES, DW_QUEUE, "SELECT " DW_TEXT_PUSH_COLUMNS " FROM dw_push p WHERE id > ?1 ORDER BY id LIMIT ?2")            \
     X(MAILBOX, DW_QUEUE, DW_TEXT_MAILBOX)                                                                               \
     X(MEMBERS, DW_QUEUE, "SELECT uid FROM dw_member WHERE room = ?1 AND since_id < ?2 UNION"                           \
@@ -58,20 +68,22 @@
     X(OLD_PUSHES, DW_QUEUE, "SELECT id, created_at FROM dw_push ORDER BY id LIMIT ?1")                                 \
     X(OLD_INBOX, DW_QUEUE, "SELECT id, received_at FROM dw_inbox ORDER BY id LIMIT ?1")                                \
     X(OLD_REPLIES, DW_QUEUE, "SELECT id, created_at FROM dw_reply ORDER BY id LIMIT ?1")                               \
-    X(OLD_LEFT, DW_QUEUE, "SELECT max(until_id) FROM (SELECT until_id FROM dw_member_left WHERE until_id <"            \
-                          " coalesce((SELECT min(id) FROM dw_push), (SELECT seq + 1 FROM sqlite_sequence"              \
-                          " WHERE name = 'dw_push')) ORDER BY until_id LIMIT ?1)")                                     \
-    X(OLD_SESSIONS, DW_QUEUE, "SELECT max(expires_at) FROM (SELECT expires_at FROM dw_session"                         \
-                              " WHERE expires_at IS NOT NULL AND expires_at < ?2 ORDER BY expires_at LIMIT ?1)")       \
+    X(DUE_PUSHES, DW_QUEUE, "SELECT created_at FROM dw_push WHERE created_at <= ?1 ORDER BY id LIMIT 1")               \
+    X(DUE_INBOX, DW_QUEUE, "SELECT received_at FROM dw_inbox WHERE received_at <= ?1 ORDER BY id LIMIT 1")             \
+    X(DUE_REPLIES, DW_QUEUE, "SELECT created_at FROM dw_reply WHERE created_at <= ?1 ORDER BY id LIMIT 1")             \
+    X(OLD_LEFT, DW_QUEUE, "SELECT count(*) FROM (" DW_TEXT_OLD_LEFT ")")                                               \
+    X(OLD_SESSIONS, DW_QUEUE, "SELECT count(*) FROM (" DW_TEXT_OLD_SESSIONS ")")                                       \
     X(DROP_PUSHES, DW_QUEUE, "DELETE FROM dw_push WHERE id <= ?1")                                                     \
     X(DROP_INBOX, DW_QUEUE, "DELETE FROM dw_inbox WHERE id <= ?1")                                                     \
     X(DROP_REPLIES, DW_QUEUE, "DELETE FROM dw_reply WHERE id <= ?1")                                                   \
-    X(DROP_LEFT, DW_QUEUE, "DELETE FROM dw_member_left WHERE until_id <= ?1")                                          \
-    X(DROP_SESSIONS, DW_QUEUE, "DELETE FROM dw_session WHERE expires_at <= ?1")                                        \
+    X(DROP_LEFT, DW_QUEUE, "DELETE FROM dw_member_left WHERE id IN (" DW_TEXT_OLD_LEFT ")")                            \
+    X(DROP_SESSIONS, DW_QUEUE, "DELETE FROM dw_session WHERE rowid IN (" DW_TEXT_OLD_SESSIONS ")")                     \
     X(STATE_BEGIN, DW_STATE, "BEGIN IMMEDIATE")                                                                        \
     X(STATE_COMMIT, DW_STATE, "COMMIT")                                                                                \
     X(STATE_GET, DW_STATE, "SELECT value FROM meta WHERE key = ?1")                                                    \
     X(STATE_PUT, DW_STATE, "UPDATE meta SET value = ?2 WHERE key = ?1")                                                \
+    X(STATE_RAISE, DW_STATE, "UPDATE meta SET value = ?2 WHERE key = ?1 AND value < ?2")                               \
+    X(CLIENT_SET_BACK, DW_STATE, "UPDATE client SET cursor = min(cursor, ?1), epoch = (epoch + 1) & 0xfffff")          \
     X(CLIENT_GET, DW_STATE, "SELECT " DW_TEXT_CLIENT_COLUMNS " FROM client"                                             \
                             " WHERE client_id = ?1 AND uid = ?2 AND transport = ?3")                                   \
     X(CLIENT_ANY, DW_STATE, "SELECT " DW_TEXT_CLIENT_COLUMNS " FROM client"                                             \
@@ -87,7 +99,8 @@
     X(CLIENT_DROP, DW_STATE, "DELETE FROM client WHERE client_id = ?1 AND uid = ?2 AND transport = ?3"                 \
                              " AND connected = 0")                                                                     \
     X(CLIENT_ORPHAN, DW_STATE, "UPDATE client SET due_ms = CASE WHEN connected = 0 THEN due_ms"                        \
-                               " WHEN transport = 0 THEN ?2 ELSE ?3 END, worker = -1 WHERE worker = ?1")               \
+                               " WHEN transport = 0 THEN ?2 ELSE ?3 END, worker = -1"                                  \
+                               " WHERE worker = ?1 AND worker >= 0")                                                   \
     X(CLIENT_OVERDUE, DW_STATE, "SELECT client_id, uid, transport, slot, epoch FROM client"                            \
                                 " WHERE connected = 1 AND due_ms <= ?1 ORDER BY due_ms LIMIT ?2")                      \
     X(CLIENT_ABSENT, DW_STATE, "SELECT client_id, uid, transport, slot, epoch FROM client"                             \

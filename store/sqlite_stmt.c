@@ -68,6 +68,11 @@ int dw_sqlite_fail(sqlite3 *db, int rc, struct dw_err *err)
     }
 }
 
+bool dw_sqlite_is_damaged(const struct dw_sqlite *s)
+{
+    return s->damaged || (s->db[DW_STATE] != NULL && dw_sqlite_code(sqlite3_errcode(s->db[DW_STATE])) == DW_CORRUPT);
+}
+
 int dw_sqlite_stmt(struct dw_sqlite *s, enum dw_sql id, sqlite3_stmt **stmt, struct dw_err *err)
 {
     const struct text *text = &texts[id];
@@ -81,7 +86,7 @@ int dw_sqlite_stmt(struct dw_sqlite *s, enum dw_sql id, sqlite3_stmt **stmt, str
     }
     if (s->db[text->db] == NULL)
         return dw_err_set(err, DW_IO, "the database was replaced by a file that could not be opened: %s",
-                          s->queue_path);
+                          text->db == DW_QUEUE ? s->queue_path : s->state_path);
     rc = sqlite3_prepare_v3(s->db[text->db], text->sql, -1, SQLITE_PREPARE_PERSISTENT, &s->stmt[id], NULL);
     if (rc != SQLITE_OK)
         return dw_sqlite_fail(s->db[text->db], rc, err);
@@ -181,6 +186,8 @@ int dw_sqlite_end(struct dw_sqlite *s, enum dw_db db, int rc, struct dw_err *err
 {
     if (rc == DW_OK)
         rc = dw_sqlite_exec(s, db == DW_QUEUE ? DW_SQL_QUEUE_COMMIT : DW_SQL_STATE_COMMIT, err);
+    if (rc == DW_CORRUPT && db == DW_STATE && dw_sqlite_is_damaged(s))
+        s->damaged = true; /* rolling back succeeds */
     /* Some failures (and an app's RAISE(ROLLBACK)) have rolled back already. */
     if (rc != DW_OK && s->db[db] != NULL && !sqlite3_get_autocommit(s->db[db]))
         (void)sqlite3_exec(s->db[db], "ROLLBACK", NULL, NULL, NULL);

@@ -101,6 +101,12 @@ static int pick_number(struct dw_sqlite *s, struct dw_err *err)
     int64_t due_ms = dw_clock_wall_ms() + DEFAULT_GRACE_MS;
     int rc = read_rows(s, has_row, err);
 
+    /* After the state was lost, the number that its clients' rows name already. */
+    if (rc == DW_OK && s->last_worker >= 0 && !has_row[s->last_worker] &&
+        dw_locks_try(s->lock_fd, lock_of(s->last_worker))) {
+        s->worker = s->last_worker;
+        return DW_OK;
+    }
     for (int reuse = 0; rc == DW_OK && reuse < 2; reuse++)
         for (int32_t i = 0; i < DW_WORKERS_MAX; i++) {
             if (has_row[i] != (reuse == 1) || !dw_locks_try(s->lock_fd, lock_of(i)))
@@ -194,9 +200,21 @@ bool dw_sqlite_housekeeper(struct dw_store *store)
 {
     struct dw_sqlite *s = dw_sqlite_of(store);
 
-    if (!s->housekeeper && dw_locks_try(s->lock_fd, DW_LOCK_HOUSEKEEPER))
-        s->housekeeper = s->audit = true;
+    if (!s->housekeeper && dw_locks_try(s->lock_fd, DW_LOCK_HOUSEKEEPER)) {
+        s->housekeeper = true;
+        s->audit = s->audit || !s->audited;
+        s->audited = true;
+    }
     return s->housekeeper;
+}
+
+void dw_sqlite_housekeeper_leave(struct dw_store *store)
+{
+    struct dw_sqlite *s = dw_sqlite_of(store);
+
+    if (s->housekeeper)
+        dw_locks_drop(s->lock_fd, DW_LOCK_HOUSEKEEPER);
+    s->housekeeper = false;
 }
 
 int dw_sqlite_count(struct dw_store *store, const char *name, int64_t add, struct dw_err *err)

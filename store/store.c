@@ -215,6 +215,11 @@ bool dw_store_housekeeper(struct dw_store *store)
     return store->ops->housekeeper(store);
 }
 
+void dw_store_housekeeper_leave(struct dw_store *store)
+{
+    store->ops->housekeeper_leave(store);
+}
+
 int dw_store_presence_sync(struct dw_store *store, int64_t now_ms, bool *more, struct dw_err *err)
 {
     return store->ops->presence_sync(store, now_ms, more, err);

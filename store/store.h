@@ -38,7 +38,7 @@ enum dw_transport { DW_AJAX, DW_WS };
 
 struct dw_store_options {
     const char *path;        /* queue file */
-    int64_t retain_ms;       /* how long pushes, inbox rows, replies and absent clients are kept */
+    int64_t retain_ms;       /* how long pushes and absent clients are kept; inbox rows and replies at least a day */
     int busy_ms;             /* how long to wait for another program's lock, with jittered back-off */
     const char *session_sql; /* auth.session_sql */
     bool create;             /* make the files and schema when missing; else DW_NOTFOUND */
@@ -84,7 +84,8 @@ typedef int dw_push_fn(void *context, const struct dw_push *push);
 /* Highest push id ever committed (0: none); survives deletion of rows. */
 int dw_store_end(struct dw_store *store, int64_t *end, struct dw_err *err);
 
-/* All pushes with id > after, ascending, at most `max`, whoever they are for. */
+/* All pushes with id > after, ascending, at most `max`, whoever they are for.  DW_BUSY also where the queue has
+ * turned out to be a restored backup: what was handed out is void, follow and read again. */
 int dw_store_pushes(struct dw_store *store, int64_t after, size_t max, dw_push_fn *fn, void *context,
                     struct dw_err *err);
 
@@ -207,7 +208,8 @@ struct dw_client {
 /* Loads the client's row under the state file's write lock, lets `fn` change it, stores it, commits.
  * `found` = false: the row is new (zeroed but for slot).  `claim` is the client's claim word as it is
  * now.  fn returns DW_OK to store, any other code to roll back (returned).  fn may read the queue
- * through `store`.  A change of `connected` marks the uid's presence dirty in the same transaction. */
+ * through `store`.  DW_FULL also where no slot is left for a new client.  A change of `connected` marks the uid's
+ * presence dirty in the same transaction. */
 typedef int dw_client_fn(void *context, struct dw_client *client, bool found, uint64_t claim);
 int dw_store_client_update(struct dw_store *store, const struct dw_client_key *key, dw_client_fn *fn, void *context,
                            struct dw_err *err);
@@ -282,8 +284,9 @@ int dw_store_workers(struct dw_store *store, dw_worker_fn *fn, void *context, st
 /* Number of live workers that hold at least one parked poll, not counting `except`. */
 int dw_store_holders(struct dw_store *store, int32_t except, uint32_t *holders, struct dw_err *err);
 
-/* Tries to become the housekeeper of this queue; false while another process is.  Held until close. */
+/* Tries to become the housekeeper of this queue; false while another process is.  Held until left or closed. */
 bool dw_store_housekeeper(struct dw_store *store);
+void dw_store_housekeeper_leave(struct dw_store *store);
 
 /* What a step has done; added to. */
 struct dw_removed {
@@ -297,7 +300,7 @@ struct dw_housework {
     int64_t now_ms;
     int64_t grace_ajax_ms, grace_ws_ms;
     size_t chunk;               /* rows a step may delete */
-    bool idle;                  /* nothing happened lately: a truncating checkpoint is fine */
+    bool idle;                  /* nothing happened lately: a checkpoint may wait for readers */
     int64_t wal_least;          /* bytes: a smaller WAL is left for later, it costs nobody anything */
     struct dw_removed *removed; /* release and gc count here; NULL: nobody asks */
 };
@@ -326,9 +329,11 @@ struct dw_store_figures {
 };
 int dw_store_figures(struct dw_store *store, struct dw_store_figures *figures, struct dw_err *err);
 
-/* Another file may take the queue's place (a restored backup): goes over to it.  `*moves` counts how often
- * this store has done so; ids, cursors and claim slots from before then mean nothing any more.  Costs
- * one stat(2).  Call it before serving a request; dw_store_version and dw_store_client_update do it too. */
+/* Other files may take the place of the queue or the state (a restored backup, a cleared folder), or a backup
+ * that of the queue's content: goes over to them.  `*moves` counts how often this store has done so; ids, cursors
+ * and claim slots from before then mean nothing any more, and dw_store_worker_join has to be called again.
+ * A damaged file of the state is put aside.  Costs four stat(2).  Call it before serving a request; dw_store_version
+ * and dw_store_client_update do it too. */
 int dw_store_follow(struct dw_store *store, uint32_t *moves, struct dw_err *err);
 
 /* ---- wake-up (store/wake.h builds on these) ---- */

@@ -8,7 +8,7 @@ dw_packages_build=(autoconf automake gcc libc6-dev make pkg-config libfcgi-dev l
 dw_packages_demo=(lighttpd sqlite3 curl)
 # ./runtests: unit tests, and integration tests that play the apps and the web servers.  apache2-bin is the
 # server without the service that package apache2 would start on port 80.
-dw_packages_test=(libcmocka-dev binutils git xz-utils python3 python3-pytest php-cli php-sqlite3 perl
+dw_packages_test=(libcmocka-dev binutils git xz-utils python3 python3-pytest python3-pytest-xdist php-cli php-sqlite3 perl
     libdbi-perl libdbd-sqlite3-perl lighttpd apache2-bin libapache2-mod-fcgid sqlite3 curl procps strace)
 # ./runtests: the demo page in a real browser
 dw_packages_browser=(chromium chromium-driver python3-selenium)

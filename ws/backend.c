@@ -20,12 +20,14 @@ static void *house_main(void *context)
 static int open_house(struct dw_sidecar *sidecar, struct dw_err *err)
 {
     struct dw_store_options options = dw_hub_store_options(sidecar->conf, true);
+    int32_t worker = -1;
     int rc = dw_store_open_sqlite(&options, &sidecar->house_store, err);
 
     if (rc == DW_OK)
-        rc = dw_store_worker_join(sidecar->house_store, &sidecar->hub.worker, err);
+        rc = dw_store_worker_join(sidecar->house_store, &worker, err);
     if (rc != DW_OK)
         return rc;
+    atomic_store(&sidecar->hub.worker, worker);
     sidecar->house = dw_house_new(&sidecar->hub, sidecar->house_store);
     if (sidecar->house == NULL)
         return dw_err_set(err, DW_NOMEM, "out of memory");

@@ -4,14 +4,19 @@
 saves how the page looks after all three ways of getting an event.
 """
 
+import contextlib
+import http.client
 import os
 import pathlib
+import re
 import shlex
 import signal
 import socket
 import subprocess
 import tempfile
 import time
+import urllib.parse
+import urllib.request
 
 import pytest
 from selenium import webdriver
@@ -29,9 +34,9 @@ def free_port():
         return probe.getsockname()[1]
 
 
-@pytest.fixture(scope="module")
-def quickstart():
-    """./quickstart as a person starts it; gives the URL and the command that it prints."""
+@contextlib.contextmanager
+def run_quickstart():
+    """./quickstart as a person starts it; gives the process, the URL and the command that it prints."""
     with tempfile.TemporaryFile("w+") as output:
         port = str(free_port())
         program = subprocess.Popen(
@@ -47,10 +52,17 @@ def quickstart():
                 assert program.poll() is None, text
                 time.sleep(0.1)
             words = {line.split(None, 1)[0]: line.strip() for line in text.splitlines() if line.strip()}
-            yield {"url": words["Open"].split(None, 1)[1], "push": words["and"].removeprefix("and push").strip()}
+            yield {"process": program, "url": words["Open"].split(None, 1)[1], "push": words["and"].removeprefix("and push").strip()}
         finally:
-            program.send_signal(signal.SIGTERM)
+            if program.poll() is None:
+                program.send_signal(signal.SIGTERM)
             program.wait(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def quickstart():
+    with run_quickstart() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +144,41 @@ def test_a_question_of_the_page_is_answered_by_a_trigger(browser, quickstart):
     if os.environ.get("DW_SCREENSHOT"):
         time.sleep(2)  # the highlighting of new rows has faded
         browser.save_screenshot(os.environ["DW_SCREENSHOT"])
+
+
+def test_a_long_event_name_fits_on_a_phone(browser, quickstart):
+    metrics = {"width": 390, "height": 1500, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        open_page(browser, quickstart["url"])
+        long = quickstart["push"].replace("demo/hello", "a.long.namespace.of.an/event-name-that-is-rather-long")
+        subprocess.run(shlex.split(long.replace("Hello from SQL", "W" * 200)), check=True)
+        until(browser, lambda b: len(events(b)) == 1)
+        if os.environ.get("DW_SCREENSHOT"):
+            time.sleep(2)
+            browser.save_screenshot(os.environ["DW_SCREENSHOT"].replace(".png", "-phone.png"))
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_ctrl_c_answers_the_polls_that_are_held():
+    with run_quickstart() as running:
+        with urllib.request.urlopen(running["url"]) as page:
+            cookie = page.headers["Set-Cookie"].split(";")[0]
+            token = re.search('name="csrf-token" content="([^"]*)"', page.read().decode()).group(1)
+
+        def ask(query):
+            connection = http.client.HTTPConnection(urllib.parse.urlsplit(running["url"]).netloc, timeout=30)
+            connection.request("GET", "/chsk?packer=json&client-id=c&udt=1" + query,
+                               headers={"Cookie": cookie, "X-CSRF-Token": token})
+            return connection
+        assert b"chsk/handshake" in ask("&handshake?=1").getresponse().read()
+        held = ask("")
+        time.sleep(0.5)  # it is held by now; an answer before the signal would be a time-out only after 20 s
+        begin = time.monotonic()
+        running["process"].send_signal(signal.SIGINT)
+        answer = held.getresponse()
+        assert (answer.status, answer.read()) == (200, b'["chsk/timeout",null]')
+        assert time.monotonic() - begin < 5
+        running["process"].wait(timeout=30)

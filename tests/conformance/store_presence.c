@@ -252,6 +252,14 @@ static void one_store_keeps_house_at_a_time(void **state)
     assert_true(dw_store_housekeeper(f->a));
     assert_true(dw_store_housekeeper(f->a));
     assert_false(dw_store_housekeeper(f->b));
+    dw_store_housekeeper_leave(f->b); /* it is not its to leave */
+    assert_true(dw_store_housekeeper(f->a));
+    dw_store_housekeeper_leave(f->a);
+    assert_true(dw_store_housekeeper(f->b));
+    assert_false(dw_store_housekeeper(f->a));
+    dw_store_housekeeper_leave(f->b);
+    assert_true(dw_store_housekeeper(f->a));
+    assert_false(dw_store_housekeeper(f->b));
     dw_store_kill(f->a);
     assert_true(dw_store_housekeeper(f->b));
     f->a = f->backend->open(f->world);

@@ -29,6 +29,7 @@ static void free_world(void *context)
                                         "queue.db-dw/state.db-shm",
                                         "queue.db-dw/claims",
                                         "queue.db-dw/lock",
+                                        "queue.db-dw/.htaccess",
                                         "queue.db",
                                         "queue.db-wal",
                                         "queue.db-shm"};

@@ -21,7 +21,7 @@ BUILD = os.path.abspath(os.environ.get("DW_BUILD", SOURCE))
 RESPONDER = os.path.join(BUILD, "fcgi", "dumbwaiter.fcgi")
 SIDECAR = os.path.join(BUILD, "ws", "dumbwaiter-ws")
 CLI = os.path.join(BUILD, "cli", "dumbwaiter")
-SHARED = os.path.abspath(os.environ.get("DW_SHARED", os.path.join(SOURCE, "..", "shared")))
+SHARED = os.path.abspath(os.environ.get("DW_SHARED") or os.path.join(SOURCE, "..", "shared"))
 
 
 def is_sanitized():

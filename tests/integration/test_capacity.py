@@ -2,6 +2,7 @@
 knows no Retry-After, makes of it."""
 
 import socket
+import sqlite3
 import threading
 import time
 
@@ -93,6 +94,19 @@ def test_a_client_that_is_sent_away_gets_its_events_all_the_same(make_world):
     shake(responder, "alice")
     assert numbers(fcgi(responder.address, "GET", poll("alice")).text) == [1]
     assert fcgi(responder.address, "GET", poll("alice")).status == 503
+
+
+def test_a_client_for_whom_no_slot_is_left_is_asked_to_come_back(make_world):
+    world = make_world()
+    responder = world.responder()
+    shake(responder, "known")
+    with sqlite3.connect(world.db_path + "-dw/state.db", timeout=30) as state:
+        state.execute("UPDATE meta SET value = 1048576 WHERE key = 'next_slot'")
+    state.close()
+    answer = fcgi(responder.address, "GET", handshake("late"))
+    assert answer.status == 503 and int(answer.headers["retry-after"]) > 0
+    assert "more than 1048576 clients are remembered" in world.logs()
+    shake(responder, "known")
 
 
 # ---- the stock client ----

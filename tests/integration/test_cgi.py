@@ -198,6 +198,18 @@ def test_a_cgi_process_does_its_housekeeping_although_the_web_server_ends_it(mak
 
 # ---- settings ----
 
+def test_a_held_cgi_poll_does_not_keep_others_from_keeping_house(make_world):
+    world = make_world(CHSK_LP_TIMEOUT_MS=40000 * SLOW)
+    door = Door(world, lighttpd_cgi(world))
+    assert "handshake" in door.get(handshake("alice")).text
+    connection = door.hold(poll("alice"))
+    wait_until(lambda: world.sql("SELECT 1 FROM dw_online"), PROMPT, "the poll is held")
+    world.responder()
+    world.sql("INSERT INTO dw_push (uid, event, created_at) VALUES ('bob', 'test/n', 1600000000000)")
+    wait_until(lambda: world.sql("SELECT count(*) FROM dw_push") == [(0,)], 12 * SLOW, "the other has kept house")
+    connection.close()
+
+
 def test_setenv_of_apache_sets_a_setting(make_world):
     world = make_world(CHSK_LP_TIMEOUT_MS=20000)
     door = Door(world, start_apache(world, "fcgid-script", [("DUMBWAITER_CHSK_LP_TIMEOUT_MS", "400")]))

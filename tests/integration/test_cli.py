@@ -222,7 +222,10 @@ def test_init_restores_a_state_folder_that_was_lost(queue):
 
 
 def test_init_where_it_can_not_says_why(world):
-    says(world.cli("init", "--db", world.path("no/such/folder/q.db")), NOQUEUE, "No such file or directory")
+    result = world.cli("init", "--db", world.path("no/such/folder/q.db"))
+    says(result, NOQUEUE, "there is no folder " + world.path("no/such/folder"))
+    says(result, NOQUEUE, "make it, writable for user ")
+    says(world.cli("init", "--db", world.folder), FAILED, world.folder + " is a folder")
     with open(world.db_path, "w") as out:
         out.write("this is a letter, not a database\n" * 100)
     says(world.cli("init"), FAILED, "is not an SQLite database, or is damaged")

@@ -111,6 +111,22 @@ static void unknown_words_are_reported(void **unused)
     assert_true(dw_log_setup("test", "info", "stderr", "text"));
 }
 
+static void what_strangers_cause_is_logged_once_in_a_while_with_a_count(void **unused)
+{
+    struct dw_log_limit limit = {0};
+    uint64_t left_out = 99;
+
+    (void)unused;
+    assert_true(dw_log_due(&limit, 5, &left_out));
+    assert_int_equal(left_out, 0);
+    assert_false(dw_log_due(&limit, 5, &left_out));
+    assert_false(dw_log_due(&limit, 4 + DW_LOG_PAUSE_MS, &left_out));
+    assert_true(dw_log_due(&limit, 5 + DW_LOG_PAUSE_MS, &left_out));
+    assert_int_equal(left_out, 2);
+    assert_true(dw_log_due(&limit, 5 + 2 * DW_LOG_PAUSE_MS, &left_out));
+    assert_int_equal(left_out, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -120,6 +136,7 @@ int main(void)
         cmocka_unit_test(a_log_record_is_one_line_and_its_level_is_respected),
         cmocka_unit_test(a_json_record_escapes_what_must_be_escaped),
         cmocka_unit_test(unknown_words_are_reported),
+        cmocka_unit_test(what_strangers_cause_is_logged_once_in_a_while_with_a_count),
     };
 
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);

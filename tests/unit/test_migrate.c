@@ -43,8 +43,8 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     static const char *const names[] = {
-        "",           "-wal",    "-shm", "-journal", "-dw/state.db", "-dw/state.db-wal", "-dw/state.db-shm",
-        "-dw/claims", "-dw/lock"};
+        "",           "-wal",     "-shm",         "-journal", "-dw/state.db", "-dw/state.db-wal", "-dw/state.db-shm",
+        "-dw/claims", "-dw/lock", "-dw/.htaccess"};
     struct file *f = *state;
     char path[160];
 

@@ -26,10 +26,12 @@ struct fixture {
 static void open_worker(struct fixture *f, struct worker *worker)
 {
     struct dw_store_options options = dw_hub_store_options(&f->conf, true);
+    int32_t number = -1;
 
     assert_int_equal(dw_store_open_memory(f->memory, &options, &worker->store, NULL), DW_OK);
     assert_int_equal(dw_hub_init(&worker->hub, &f->conf, DW_SERVING_FASTCGI, NULL), DW_OK);
-    assert_int_equal(dw_store_worker_join(worker->store, &worker->hub.worker, NULL), DW_OK);
+    assert_int_equal(dw_store_worker_join(worker->store, &number, NULL), DW_OK);
+    atomic_store(&worker->hub.worker, number);
     worker->server = dw_server_new(&worker->hub, worker->store);
     assert_non_null(worker->server);
 }

@@ -120,10 +120,12 @@ static int open_store(struct dw_store **store)
 static void start_worker(struct worker *worker)
 {
     const struct dw_lot_callbacks callbacks = {.answer = on_answer};
+    int32_t number;
 
     assert_int_equal(dw_hub_init(&worker->hub, &world->conf, DW_SERVING_FASTCGI, NULL), DW_OK);
     assert_int_equal(open_store(&worker->store), DW_OK);
-    assert_int_equal(dw_store_worker_join(worker->store, &worker->hub.worker, NULL), DW_OK);
+    assert_int_equal(dw_store_worker_join(worker->store, &number, NULL), DW_OK);
+    atomic_store(&worker->hub.worker, number);
     worker->server = dw_server_new(&worker->hub, worker->store);
     worker->lot = dw_lot_new(&worker->hub, worker->store, &callbacks, NULL);
     assert_non_null(worker->server);
