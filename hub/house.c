@@ -201,13 +201,24 @@ static bool settle_departures(struct dw_house *house, int64_t now)
     return count > 0;
 }
 
+static bool is_stopping(struct dw_house *house)
+{
+    bool stopping;
+
+    (void)pthread_mutex_lock(&house->mutex);
+    stopping = house->stopping;
+    (void)pthread_mutex_unlock(&house->mutex);
+    return stopping;
+}
+
+/* What is left undone when stopping is marked in the state file: whoever comes next does it. */
 static void sync_presence(struct dw_house *house)
 {
     struct dw_err err = {0};
     bool more = true;
     int rc = DW_OK;
 
-    while (more && rc == DW_OK)
+    while (more && rc == DW_OK && !is_stopping(house))
         rc = dw_store_presence_sync(house->store, dw_clock_wall_ms(), &more, &err);
     report(house, "bringing presence up to date", &err, rc);
     house->presence_due_ms = rc == DW_OK ? INT64_MAX : dw_clock_mono_ms() + RETRY_MS;
@@ -423,9 +434,7 @@ void dw_house_run(struct dw_house *house)
 
     while (!stopping) {
         sleep_until(house, dw_house_step(house));
-        (void)pthread_mutex_lock(&house->mutex);
-        stopping = house->stopping;
-        (void)pthread_mutex_unlock(&house->mutex);
+        stopping = is_stopping(house);
     }
     report(house, "storing counters", &err, dw_hub_flush_counters(house->hub, house->store, &err));
 }

@@ -147,7 +147,8 @@ def test_a_request_without_upgrade_is_told_so(world):
 
 
 def test_presence_counts_both_transports_and_waits_for_the_grace_period(world):
-    settings = {"CHSK_CLOSE_GRACE_WS_MS": 600, "AUTH_UID": "session", "CHSK_LP_TIMEOUT_MS": 60000}
+    settings = {"CHSK_CLOSE_GRACE_WS_MS": 600, "CHSK_CLOSE_GRACE_AJAX_MS": 60000, "AUTH_UID": "session",
+                "CHSK_LP_TIMEOUT_MS": 60000}
     sidecar = world.sidecar(**settings)
     responder = world.responder(**settings)
     http = Http(world.lighttpd(responder.address).port)
@@ -272,6 +273,10 @@ def test_connections_are_limited_in_all_by_user_and_by_address(world):
     with pytest.raises(Refused) as refused:
         Frames(sidecar.address, "/chsk?client-id=c")
     assert refused.value.status == 503
+    # The first address is the client's own word, the last the proxy's finding.
+    for n in range(4):
+        with pytest.raises(Refused):
+            Frames(sidecar.address, "/chsk?client-id=f", {"X-Forwarded-For": "192.0.2.%d, 127.0.0.1" % n})
     forwarded = {"X-Forwarded-For": "192.0.2.1, 192.0.2.7"}
     clients += [Client(sidecar.address, "d%d" % i, headers=forwarded) for i in range(2)]
     with pytest.raises((Closed, OSError)):

@@ -68,7 +68,6 @@ def test_an_idle_client_costs_little_and_a_push_reaches_all(world):
         COUNT, connecting, each, reaching))
     for sock in warm + sockets:
         sock.close()
-    harness.wait_until(lambda: not world.sql("SELECT 1 FROM dw_online"), 30, "all have gone")
     if not SANITIZED:
         assert each <= 7.0
         assert reaching < 10
