@@ -2,6 +2,7 @@
  * own edn reader, so that everything its printer emits is read; the bracket structure is in
  * edn_read.c. */
 #include "chsk/edn.h"
+#include "chsk/escape.h"
 #include "chsk/num.h"
 #include "chsk/utf8.h"
 
@@ -21,55 +22,6 @@ const uint8_t dw_edn_class[256] = {
 static uint8_t class_at(const char *at)
 {
     return dw_edn_class[(unsigned char)*at];
-}
-
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
-/* Four hexadecimal digits, or -1. */
-static int32_t hex4(const char *at, const char *end)
-{
-    int32_t sum = 0;
-
-    if (end - at < 4)
-        return -1;
-    for (int i = 0; i < 4; i++) {
-        int digit = hex_value(at[i]);
-
-        if (digit < 0)
-            return -1;
-        sum = sum * 16 + digit;
-    }
-    return sum;
-}
-
-/* \uXXXX with its "u" at reader->p; a surrogate needs its partner in a second escape. */
-static bool unicode_escape(struct dw_reader *reader, uint32_t *codepoint)
-{
-    int32_t high = hex4(reader->p + 1, reader->end), low;
-
-    if (high < 0)
-        return false;
-    reader->p += 5;
-    *codepoint = (uint32_t)high;
-    if (!dw_utf8_is_surrogate(*codepoint))
-        return true;
-    if (high >= 0xdc00 || reader->end - reader->p < 6 || reader->p[0] != '\\' || reader->p[1] != 'u')
-        return false;
-    low = hex4(reader->p + 2, reader->end);
-    if (low < 0xdc00 || low > 0xdfff)
-        return false;
-    reader->p += 6;
-    *codepoint = 0x10000 + (((uint32_t)high - 0xd800) << 10) + ((uint32_t)low - 0xdc00);
-    return true;
 }
 
 /* Up to three octal digits at reader->p, at most 0377. */
@@ -95,7 +47,7 @@ static bool escape(struct dw_reader *reader, uint32_t *codepoint)
     if (reader->p == reader->end)
         return false;
     if (*reader->p == 'u')
-        return unicode_escape(reader, codepoint);
+        return dw_unicode_escape(&reader->p, reader->end, codepoint);
     found = *reader->p != '\0' ? strchr(letters, *reader->p) : NULL;
     if (found == NULL)
         return octal_escape(reader, codepoint);
@@ -204,7 +156,7 @@ static bool named_character(const char *name, size_t len, uint32_t *codepoint)
             return true;
         }
     if (name[0] == 'u' && len == 5) {
-        int32_t value = hex4(name + 1, name + len);
+        int32_t value = dw_hex4(name + 1, name + len);
 
         *codepoint = (uint32_t)value;
         return value >= 0 && !dw_utf8_is_surrogate(*codepoint);

@@ -1,4 +1,5 @@
 /* JSON's tokens (RFC 8259): strings, numbers and words.  The input is known to be UTF-8 already. */
+#include "chsk/escape.h"
 #include "chsk/json.h"
 #include "chsk/num.h"
 #include "chsk/utf8.h"
@@ -43,54 +44,6 @@ static const char *plain_run(const char *at, const char *end)
     return find_special(at, end, false);
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
-static int32_t hex4(const char *at, const char *end)
-{
-    int32_t sum = 0;
-
-    if (end - at < 4)
-        return -1;
-    for (int i = 0; i < 4; i++) {
-        int digit = hex_value(at[i]);
-
-        if (digit < 0)
-            return -1;
-        sum = sum * 16 + digit;
-    }
-    return sum;
-}
-
-/* \uXXXX with its "u" at `*at`; a surrogate needs its partner in a second escape. */
-static bool unicode_escape(const char **at, const char *end, uint32_t *codepoint)
-{
-    int32_t high = hex4(*at + 1, end), low;
-
-    if (high < 0)
-        return false;
-    *at += 5;
-    *codepoint = (uint32_t)high;
-    if (!dw_utf8_is_surrogate(*codepoint))
-        return true;
-    if (high >= 0xdc00 || end - *at < 6 || (*at)[0] != '\\' || (*at)[1] != 'u')
-        return false;
-    low = hex4(*at + 2, end);
-    if (low < 0xdc00 || low > 0xdfff)
-        return false;
-    *at += 6;
-    *codepoint = 0x10000 + (((uint32_t)high - 0xd800) << 10) + ((uint32_t)low - 0xdc00);
-    return true;
-}
-
 /* Decodes the escape behind a backslash at `*at - 1`. */
 static bool escape(const char **at, const char *end, uint32_t *codepoint)
 {
@@ -100,7 +53,7 @@ static bool escape(const char **at, const char *end, uint32_t *codepoint)
     if (*at == end)
         return false;
     if (**at == 'u')
-        return unicode_escape(at, end, codepoint);
+        return dw_unicode_escape(at, end, codepoint);
     found = **at != '\0' ? strchr(letters, **at) : NULL;
     if (found == NULL)
         return false;

@@ -1,6 +1,7 @@
 /* Decodes request parameters; see params.h. */
 #include "chsk/params.h"
 
+#include "chsk/escape.h"
 #include "chsk/utf8.h"
 
 #include <stdlib.h>
@@ -19,17 +20,6 @@ void dw_params_fini(struct dw_params *params)
     params->count = 0;
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 /* Decodes [from, end) to `to` (never longer), NUL-terminates, returns the length. */
 static size_t decode(const char *from, const char *end, char *to)
 {
@@ -38,8 +28,8 @@ static size_t decode(const char *from, const char *end, char *to)
     for (; from < end; from++) {
         if (*from == '+') {
             *to++ = ' ';
-        } else if (*from == '%' && end - from > 2 && hex_digit(from[1]) >= 0 && hex_digit(from[2]) >= 0) {
-            *to++ = (char)(hex_digit(from[1]) << 4 | hex_digit(from[2]));
+        } else if (*from == '%' && end - from > 2 && dw_hex_digit(from[1]) >= 0 && dw_hex_digit(from[2]) >= 0) {
+            *to++ = (char)(dw_hex_digit(from[1]) << 4 | dw_hex_digit(from[2]));
             from += 2;
         } else {
             *to++ = *from;

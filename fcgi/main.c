@@ -2,14 +2,13 @@
  *
  * --listen makes it a FastCGI server of its own; a listening socket on descriptor 0 means that a web
  * server (or spawn-fcgi) started it; REQUEST_METHOD in the environment means plain CGI. */
+#include "base/arguments.h"
 #include "base/conf.h"
 #include "base/listen.h"
 #include "base/log.h"
-#include "config.h"
 #include "fcgi/cgi.h"
 #include "fcgi/server.h"
 
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,49 +34,6 @@ static const char usage[] =
     "Exit status: 0 stopped by a signal or request served, 1 failed, 2 wrong usage.\n"
     "See dumbwaiter.fcgi(8) and dumbwaiter(1).\n";
 
-struct arguments {
-    const char *listen, *config, *db;
-};
-
-/* Returns an exit status, or -1 to go on. */
-static int parse(int argc, char **argv, struct arguments *arguments)
-{
-    static const struct option options[] = {
-        {"listen", required_argument, NULL, 'l'}, {"config", required_argument, NULL, 'c'},
-        {"db", required_argument, NULL, 'd'},     {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'v'},      {NULL, 0, NULL, 0},
-    };
-    int option;
-
-    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        switch (option) {
-        case 'l':
-            arguments->listen = optarg;
-            break;
-        case 'c':
-            arguments->config = optarg;
-            break;
-        case 'd':
-            arguments->db = optarg;
-            break;
-        case 'h':
-            (void)fputs(usage, stdout);
-            return 0;
-        case 'v':
-            (void)puts(PROGRAM " " PACKAGE_VERSION);
-            return 0;
-        default:
-            (void)fputs("Try " PROGRAM " --help\n", stderr);
-            return 2;
-        }
-    }
-    if (optind < argc) {
-        (void)fprintf(stderr, PROGRAM ": unexpected argument \"%s\"; try --help\n", argv[optind]);
-        return 2;
-    }
-    return -1;
-}
-
 static int serve_fastcgi(struct dw_conf *conf, const char *address)
 {
     struct dw_server_options options = {.conf = conf, .listen_fd = STDIN_FILENO, .lazy = address == NULL};
@@ -100,14 +56,14 @@ static int serve_fastcgi(struct dw_conf *conf, const char *address)
 
 int main(int argc, char **argv)
 {
-    struct arguments arguments = {NULL, NULL, NULL};
+    struct dw_arguments arguments = {NULL, NULL, NULL};
     bool fastcgi, cgi = getenv("REQUEST_METHOD") != NULL;
     struct dw_conf conf;
     struct dw_err err = {0};
     int rc, status;
 
     /* A CGI query without "=" arrives as arguments (RFC 3875 section 4.4): they are not ours. */
-    status = cgi ? -1 : parse(argc, argv, &arguments);
+    status = cgi ? -1 : dw_arguments(argc, argv, PROGRAM, usage, &arguments);
     if (status >= 0)
         return status;
     fastcgi = arguments.listen != NULL || dw_listen_inherited();

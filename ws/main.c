@@ -1,10 +1,9 @@
 /* dumbwaiter-ws: the WebSocket sidecar.  Arguments, settings, log. */
+#include "base/arguments.h"
 #include "base/conf.h"
 #include "base/log.h"
-#include "config.h"
 #include "ws/server.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -27,53 +26,10 @@ static const char usage[] =
     "Exit status: 0 stopped by a signal, 1 failed, 2 wrong usage.\n"
     "See dumbwaiter-ws(8) and dumbwaiter.conf(5).\n";
 
-struct arguments {
-    const char *listen, *config, *db;
-};
-
-/* Returns an exit status, or -1 to go on. */
-static int parse(int argc, char **argv, struct arguments *arguments)
-{
-    static const struct option options[] = {
-        {"listen", required_argument, NULL, 'l'}, {"config", required_argument, NULL, 'c'},
-        {"db", required_argument, NULL, 'd'},     {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'v'},      {NULL, 0, NULL, 0},
-    };
-    int option;
-
-    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        switch (option) {
-        case 'l':
-            arguments->listen = optarg;
-            break;
-        case 'c':
-            arguments->config = optarg;
-            break;
-        case 'd':
-            arguments->db = optarg;
-            break;
-        case 'h':
-            (void)fputs(usage, stdout);
-            return 0;
-        case 'v':
-            (void)puts(PROGRAM " " PACKAGE_VERSION);
-            return 0;
-        default:
-            (void)fputs("Try " PROGRAM " --help\n", stderr);
-            return 2;
-        }
-    }
-    if (optind < argc) {
-        (void)fprintf(stderr, PROGRAM ": unexpected argument \"%s\"; try --help\n", argv[optind]);
-        return 2;
-    }
-    return -1;
-}
-
 int main(int argc, char **argv)
 {
-    struct arguments arguments = {NULL, NULL, NULL};
-    int status = parse(argc, argv, &arguments), rc;
+    struct dw_arguments arguments = {NULL, NULL, NULL};
+    int status = dw_arguments(argc, argv, PROGRAM, usage, &arguments), rc;
     struct dw_conf conf;
     struct dw_err err = {0};
 
