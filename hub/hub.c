@@ -49,7 +49,10 @@ bool dw_hub_full(struct dw_hub *hub, struct dw_store *store)
     uint32_t parked = atomic_load_explicit(&hub->parked, memory_order_relaxed);
     uint32_t holders = 0;
 
-    if (atomic_load_explicit(&hub->draining, memory_order_relaxed) || parked >= (uint64_t)hub->conf->limits_parked)
+    /* The lot gives a time-out to whatever comes while it drains; a 503 would make the client back off. */
+    if (atomic_load_explicit(&hub->draining, memory_order_relaxed))
+        return false;
+    if (parked >= (uint64_t)hub->conf->limits_parked)
         return true;
     if (parked > 0)
         return false;

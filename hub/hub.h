@@ -76,7 +76,7 @@ static inline void dw_counter_add(_Atomic uint64_t *counter, uint64_t n)
 }
 
 /* True when no further poll can be held here: the process is full, or too many processes hold polls
- * already and this one holds none. */
+ * already and this one holds none.  One that drains is not full: the lot answers what comes. */
 bool dw_hub_full(struct dw_hub *hub, struct dw_store *store);
 
 /* A pause that spreads clients which are sent away: limits.retry_ms, plus or minus half of it. */

@@ -223,6 +223,7 @@ def test_a_push_that_can_not_be_packed_holds_nothing_up(make_world):
     assert numbers(alice.poll().text) == [1]
     world.push("alice", "test/broken", "{:a", format="edn")
     held = alice.hold()
+    wait_until(lambda: world.sql("SELECT uid, ajax FROM dw_online") == [("alice", 1)], PROMPT, "alice is here")
     time.sleep(1 * SLOW)  # longer than the grace period
     assert world.sql("SELECT uid, ajax FROM dw_online") == [("alice", 1)]
     world.push("alice", "test/n", "2")

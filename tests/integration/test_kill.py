@@ -19,7 +19,7 @@ from harness import SLOW, wait_until
 
 ROUNDS = int(os.environ.get("DW_KILL_ROUNDS", 200 if SLOW == 1 else 40))
 CLIENTS = 6
-UNPROVED_MAX = 0.2  # of the requests that failed
+UNPROVED_MAX = 0.05  # of the requests that failed
 
 
 class App(threading.Thread):
