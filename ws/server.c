@@ -6,9 +6,12 @@
 #include "ws/server_internal.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define OWN_DESCRIPTORS 256
@@ -23,8 +26,11 @@
 static void adopt(struct dw_sidecar *sidecar, int descriptor, const char *peer)
 {
     struct dw_ws_client *client = NULL;
+    const int on = 1;
     struct lws *wsi;
 
+    /* Small messages must not wait for the peer's acknowledgement (Nagle); no matter on a Unix socket. */
+    (void)setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     if (sidecar->connections < (size_t)sidecar->conf->limits_sockets)
         client = dw_ws_client_new(sidecar, peer);
     if (client == NULL) {

@@ -64,6 +64,20 @@ def test_pushes_of_one_transaction_come_in_one_message_and_in_order(world):
     assert max(message.count("[:t/n ") for message in messages) == 511, "a stock client drops events from 512 on"
 
 
+def test_small_messages_do_not_wait_for_acknowledgements(world):
+    """Behind a ping whose acknowledgement the client's machine puts off for 40 ms, Nagle's algorithm would hold
+    the next push back for as long: one in twenty, at this pace."""
+    sidecar = world.sidecar()
+    client, db, late = Client(sidecar.address, "a"), world.db(), 0
+    for n in range(600):
+        db.execute("INSERT INTO dw_push (uid, event, data) VALUES ('a', 't/n', ?)", (str(n),))
+        begin = time.monotonic()
+        client.receive()
+        late += 0.036 < time.monotonic() - begin < 0.048
+        time.sleep(0.003)
+    assert late <= 8
+
+
 @pytest.mark.parametrize("packer", ["edn", "json", "transit", "msgpack", "gzip+edn", "gzip+msgpack"])
 def test_every_packer_with_its_kind_of_frame(world, packer):
     sidecar = world.sidecar()
