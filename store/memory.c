@@ -329,6 +329,7 @@ static void merge_ops(void)
 {
     ops = dw_mem_queue_ops;
     ops.client_update = dw_mem_client_ops.client_update;
+    ops.client_peek = dw_mem_client_ops.client_peek;
     ops.client_get = dw_mem_client_ops.client_get;
     ops.state_is_new = dw_mem_client_ops.state_is_new;
     ops.clients_leave = dw_mem_client_ops.clients_leave;

@@ -104,6 +104,19 @@ static int client_update(struct dw_store *store, const struct dw_client_key *key
     return dw_mem_unlock(w, update(w, key, fn, context, err));
 }
 
+static int client_peek(struct dw_store *store, const struct dw_client_key *key, struct dw_client *client,
+                       uint64_t *claim, struct dw_err *err)
+{
+    struct dw_memory *w = dw_mem_lock(store);
+    const struct dw_mem_client *row = find(w, (int)key->transport, key->uid, key->client_id);
+
+    if (row == NULL)
+        return dw_mem_unlock(w, dw_err_set(err, DW_NOTFOUND, "no such client"));
+    *client = row->client;
+    *claim = atomic_load(&w->claims[client->slot]);
+    return dw_mem_unlock(w, DW_OK);
+}
+
 static int client_get(struct dw_store *store, const char *uid, const char *client_id, struct dw_client *client,
                       struct dw_err *err)
 {
@@ -409,6 +422,7 @@ static int release_due(struct dw_store *store, int64_t *due_ms, struct dw_err *e
 
 const struct dw_store_ops dw_mem_client_ops = {
     .client_update = client_update,
+    .client_peek = client_peek,
     .client_get = client_get,
     .state_is_new = state_is_new,
     .clients_leave = clients_leave,

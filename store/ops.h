@@ -40,6 +40,8 @@ struct dw_store_ops {
 
     int (*client_update)(struct dw_store *store, const struct dw_client_key *key, dw_client_fn *fn, void *context,
                          struct dw_err *err);
+    int (*client_peek)(struct dw_store *store, const struct dw_client_key *key, struct dw_client *client,
+                       uint64_t *claim, struct dw_err *err);
     int (*client_get)(struct dw_store *store, const char *uid, const char *client_id, struct dw_client *client,
                       struct dw_err *err);
     int (*state_is_new)(struct dw_store *store, int64_t now_ms, bool *is_new, struct dw_err *err);

@@ -299,6 +299,7 @@ static const struct dw_store_ops ops = {
     .member_remove = dw_sqlite_member_remove,
     .online = dw_sqlite_online,
     .client_update = dw_sqlite_client_update,
+    .client_peek = dw_sqlite_client_peek,
     .client_get = dw_sqlite_client_get,
     .state_is_new = dw_sqlite_state_is_new,
     .clients_leave = dw_sqlite_clients_leave,

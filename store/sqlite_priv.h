@@ -174,6 +174,8 @@ void dw_sqlite_bind_key(sqlite3_stmt *stmt, const char *client_id, const char *u
 int dw_sqlite_dirty(struct dw_sqlite *s, const char *uid, struct dw_err *err);
 int dw_sqlite_client_update(struct dw_store *store, const struct dw_client_key *key, dw_client_fn *fn, void *context,
                             struct dw_err *err);
+int dw_sqlite_client_peek(struct dw_store *store, const struct dw_client_key *key, struct dw_client *client,
+                          uint64_t *claim, struct dw_err *err);
 int dw_sqlite_client_get(struct dw_store *store, const char *uid, const char *client_id, struct dw_client *client,
                          struct dw_err *err);
 int dw_sqlite_state_is_new(struct dw_store *store, int64_t now_ms, bool *is_new, struct dw_err *err);

@@ -173,6 +173,12 @@ int dw_store_client_update(struct dw_store *store, const struct dw_client_key *k
     return store->ops->client_update(store, key, fn, context, err);
 }
 
+int dw_store_client_peek(struct dw_store *store, const struct dw_client_key *key, struct dw_client *client,
+                         uint64_t *claim, struct dw_err *err)
+{
+    return store->ops->client_peek(store, key, client, claim, err);
+}
+
 int dw_store_client_get(struct dw_store *store, const char *uid, const char *client_id, struct dw_client *client,
                         struct dw_err *err)
 {

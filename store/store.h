@@ -213,6 +213,9 @@ struct dw_client {
 typedef int dw_client_fn(void *context, struct dw_client *client, bool found, uint64_t claim);
 int dw_store_client_update(struct dw_store *store, const struct dw_client_key *key, dw_client_fn *fn, void *context,
                            struct dw_err *err);
+/* For dw_client_fn: the row and the claim word of another client, under the same lock; DW_NOTFOUND if it has no row. */
+int dw_store_client_peek(struct dw_store *store, const struct dw_client_key *key, struct dw_client *client,
+                         uint64_t *claim, struct dw_err *err);
 /* Reads the row of this (uid, client id) over any transport, Ajax first; DW_NOTFOUND if there is none. */
 int dw_store_client_get(struct dw_store *store, const char *uid, const char *client_id, struct dw_client *client,
                         struct dw_err *err);
