@@ -340,6 +340,7 @@ static void merge_ops(void)
     ops.worker_join = dw_mem_client_ops.worker_join;
     ops.worker_parked = dw_mem_client_ops.worker_parked;
     ops.workers = dw_mem_client_ops.workers;
+    ops.worker_sockets = dw_mem_client_ops.worker_sockets;
     ops.holders = dw_mem_client_ops.holders;
     ops.housekeeper = dw_mem_client_ops.housekeeper;
     ops.housekeeper_leave = dw_mem_client_ops.housekeeper_leave;

@@ -310,6 +310,20 @@ static int workers(struct dw_store *store, dw_worker_fn *fn, void *context, stru
     return dw_mem_unlock(w, rc);
 }
 
+static int worker_sockets(struct dw_store *store, int32_t worker, int64_t *sockets, struct dw_err *err)
+{
+    struct dw_memory *w = dw_mem_lock(store);
+
+    (void)err;
+    *sockets = 0;
+    for (size_t i = 0; i < w->clients.count; i++) {
+        const struct dw_mem_client *c = &w->clients.at[i];
+
+        *sockets += c->transport == DW_WS && c->client.connected && c->client.worker == worker;
+    }
+    return dw_mem_unlock(w, DW_OK);
+}
+
 static int holders(struct dw_store *store, int32_t except, uint32_t *count, struct dw_err *err)
 {
     struct dw_memory *w = dw_mem_lock(store);
@@ -433,6 +447,7 @@ const struct dw_store_ops dw_mem_client_ops = {
     .worker_join = worker_join,
     .worker_parked = worker_parked,
     .workers = workers,
+    .worker_sockets = worker_sockets,
     .holders = holders,
     .housekeeper = housekeeper,
     .housekeeper_leave = housekeeper_leave,

@@ -55,6 +55,7 @@ struct dw_store_ops {
     int (*worker_join)(struct dw_store *store, int32_t *worker, struct dw_err *err);
     void (*worker_parked)(struct dw_store *store, int32_t worker, uint32_t parked);
     int (*workers)(struct dw_store *store, dw_worker_fn *fn, void *context, struct dw_err *err);
+    int (*worker_sockets)(struct dw_store *store, int32_t worker, int64_t *sockets, struct dw_err *err);
     int (*holders)(struct dw_store *store, int32_t except, uint32_t *holders, struct dw_err *err);
     bool (*housekeeper)(struct dw_store *store);
     void (*housekeeper_leave)(struct dw_store *store);

@@ -308,6 +308,7 @@ static const struct dw_store_ops ops = {
     .worker_join = dw_sqlite_worker_join,
     .worker_parked = dw_sqlite_worker_parked,
     .workers = dw_sqlite_workers,
+    .worker_sockets = dw_sqlite_worker_sockets,
     .holders = dw_sqlite_holders,
     .housekeeper = dw_sqlite_housekeeper,
     .housekeeper_leave = dw_sqlite_housekeeper_leave,

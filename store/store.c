@@ -211,6 +211,11 @@ int dw_store_workers(struct dw_store *store, dw_worker_fn *fn, void *context, st
     return store->ops->workers(store, fn, context, err);
 }
 
+int dw_store_worker_sockets(struct dw_store *store, int32_t worker, int64_t *sockets, struct dw_err *err)
+{
+    return store->ops->worker_sockets(store, worker, sockets, err);
+}
+
 int dw_store_holders(struct dw_store *store, int32_t except, uint32_t *holders, struct dw_err *err)
 {
     return store->ops->holders(store, except, holders, err);
