@@ -31,7 +31,9 @@ bool dw_chsk_place(struct dw_chsk *state, const struct dw_place *place)
 {
     bool gap = false;
 
-    if (!state->known) {
+    if (!state->known && place->elsewhere >= 0) {
+        state->cursor = place->elsewhere;
+    } else if (!state->known) {
         /* New means now; only a client that thinks it is known, after we forgot, is owed the rest. */
         state->cursor = place->forgotten ? place->horizon : place->end;
         /* One that starts anew could be one that we forgot: it may have been owed what is there. */
@@ -39,6 +41,8 @@ bool dw_chsk_place(struct dw_chsk *state, const struct dw_place *place)
     }
     if (place->proven > state->cursor)
         state->cursor = place->proven;
+    if (place->elsewhere > state->cursor)
+        state->cursor = place->elsewhere;
     if (state->cursor > place->end) {
         /* The queue was restored or lost its last commits: ids there now are not the ones it saw. */
         state->cursor = place->end;
@@ -55,7 +59,10 @@ static struct dw_effect step_get(struct dw_chsk *state, const struct dw_input *i
 {
     struct dw_effect effect = {.kind = DW_FX_READ};
     bool was_known = state->known;
+    /* A poll that follows another has not been elsewhere meanwhile. */
+    bool comes = in->u.get.handshake || !was_known;
     struct dw_place place = {
+        .elsewhere = comes && in->u.get.changes_over ? in->u.get.elsewhere : -1,
         .proven = is_proof(state, in) ? in->u.get.claim_upto : -1,
         .end = in->u.get.end,
         .horizon = in->u.get.horizon,
@@ -64,7 +71,7 @@ static struct dw_effect step_get(struct dw_chsk *state, const struct dw_input *i
     };
 
     effect.gap = dw_chsk_place(state, &place);
-    effect.handshake = in->u.get.handshake || !was_known;
+    effect.handshake = comes;
     state->known = true;
     state->epoch = (state->epoch + 1) % DW_CHSK_EPOCHS;
     state->udt = in->u.get.udt;

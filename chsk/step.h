@@ -37,6 +37,7 @@ struct dw_chsk {
 /* What decides where a client's next event is looked for. */
 struct dw_place {
     int64_t proven;       /* push id up to which receipt has been proven since the row was stored; -1: none */
+    int64_t elsewhere;    /* ... over the other transport, if the client changes over; -1: it doesn't */
     int64_t end, horizon; /* newest push id; newest push id that retention removed */
     bool amnesia;         /* the client table was lost lately */
     bool forgotten;       /* an unknown client may be one that was known before the client table was lost */
@@ -67,6 +68,8 @@ struct dw_input {
             int64_t end;          /* newest push id */
             int64_t horizon;      /* newest push id that retention removed */
             bool amnesia;         /* the client table was lost lately: unknown may mean forgotten */
+            bool changes_over;    /* the client is known over WebSocket too: ... */
+            int64_t elsewhere;    /* ... push id up to which receipt is proven there */
         } get;
         struct {
             uint64_t events;  /* how many are there for it, up to the batch limit */

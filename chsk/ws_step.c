@@ -5,6 +5,7 @@ bool dw_ws_open(struct dw_chsk *state, const struct dw_ws_opening *opening)
 {
     struct dw_place place = {
         .proven = state->known && opening->claim_epoch == state->epoch ? opening->claim_upto : -1,
+        .elsewhere = opening->changes_over ? opening->elsewhere : -1,
         .end = opening->end,
         .horizon = opening->horizon,
         /* It does not say whether it was here before: repeating is better than losing. */

@@ -44,6 +44,8 @@ struct dw_ws_opening {
     int64_t claim_upto;   /* ... and what was proven on it; -1: nothing */
     int64_t end, horizon; /* as struct dw_place */
     bool amnesia;         /* the client table was lost lately */
+    bool changes_over;    /* the client is known over Ajax too: ... */
+    int64_t elsewhere;    /* ... push id up to which receipt is proven there */
 };
 
 /* Advances the row: the connection becomes the client's newest, its cursor says what to send next.

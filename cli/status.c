@@ -31,6 +31,7 @@ static const struct {
 #define LOSSES (sizeof losses / sizeof losses[0])
 
 struct report {
+    struct dw_cli *cli;
     struct dw_buf out;
     bool first;   /* of a JSON list */
     bool counted; /* text: a counter was shown */
@@ -38,6 +39,13 @@ struct report {
     struct dw_store_figures figures;
     struct dw_inspection queue, state;
 };
+
+/* The WebSockets that a worker holds; a dead one's are closed, whatever the table says yet. */
+static int sockets_of(struct report *r, const struct dw_worker *worker, int64_t *sockets)
+{
+    *sockets = 0;
+    return worker->alive ? dw_store_worker_sockets(r->cli->store, worker->worker, sockets, NULL) : DW_OK;
+}
 
 /* ---- JSON ---- */
 
@@ -78,7 +86,11 @@ static void json_close(struct report *r, char bracket)
 static int json_worker(void *context, const struct dw_worker *worker)
 {
     struct report *r = context;
+    int64_t sockets;
+    int rc = sockets_of(r, worker, &sockets);
 
+    if (rc != DW_OK)
+        return rc;
     dw_buf_adds(&r->out, r->first ? "{" : ",{");
     r->first = true;
     json_int(r, "worker", worker->worker);
@@ -87,6 +99,7 @@ static int json_worker(void *context, const struct dw_worker *worker)
     json_key(r, "alive");
     dw_buf_adds(&r->out, worker->alive ? "true" : "false");
     json_int(r, "parked", worker->parked);
+    json_int(r, "websockets", sockets);
     json_close(r, '}');
     return DW_OK;
 }
@@ -171,15 +184,29 @@ static int write_json(struct report *r, struct dw_cli *cli, struct dw_err *err)
 
 /* ---- text ---- */
 
+static void text_held(struct dw_buf *out, uint32_t polls, int64_t sockets)
+{
+    dw_buf_adds(out, ", holds ");
+    if (polls > 0 || sockets == 0)
+        dw_buf_addf(out, "%u poll%s", polls, polls == 1 ? "" : "s");
+    if (sockets > 0)
+        dw_buf_addf(out, "%s%" PRId64 " WebSocket%s", polls > 0 ? " and " : "", sockets, sockets == 1 ? "" : "s");
+    dw_buf_addc(out, '\n');
+}
+
 static int text_worker(void *context, const struct dw_worker *worker)
 {
     struct report *r = context;
+    int64_t sockets;
+    int rc = sockets_of(r, worker, &sockets);
 
+    if (rc != DW_OK)
+        return rc;
     dw_buf_addf(&r->out, "%-9s %d: process %" PRId64 ", since ", r->first ? "workers" : "", (int)worker->worker,
                 worker->pid);
     dw_output_time(&r->out, worker->started_ms);
     if (worker->alive)
-        dw_buf_addf(&r->out, ", holds %u poll%s\n", worker->parked, worker->parked == 1 ? "" : "s");
+        text_held(&r->out, worker->parked, sockets);
     else
         dw_buf_adds(&r->out, ", dead: its clients have their grace period\n");
     r->first = false;
@@ -288,6 +315,7 @@ static int run(struct dw_cli *cli, int argc, char *const *argv)
     if (status != DW_EXIT_GO_ON)
         return status;
     memset(&r, 0, sizeof r);
+    r.cli = cli;
     rc = collect(&r, cli, &err);
     if (rc == DW_OK)
         rc = json ? write_json(&r, cli, &err) : write_text(&r, cli, &err);

@@ -23,6 +23,7 @@
     X(events, "events_sent")                                                                                           \
     X(timeouts, "timeouts")                                                                                            \
     X(sockets, "websockets")                                                                                           \
+    X(socket_bytes, "websocket_bytes_sent")                                                                            \
     X(sockets_lost, "websockets_silent")                                                                               \
     X(sockets_slow, "websockets_too_slow")                                                                             \
     X(superseded, "polls_superseded")                                                                                  \

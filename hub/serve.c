@@ -175,6 +175,23 @@ struct dw_chsk dw_serve_state(const struct dw_client *client, bool found)
     };
 }
 
+int dw_serve_elsewhere(struct dw_serving_call *call, enum dw_transport other, bool *known, int64_t *upto)
+{
+    const struct dw_client_key key = {other, call->identity.uid, call->client_id};
+    struct dw_client client = {.slot = 0};
+    uint64_t claim = 0;
+    int rc = dw_store_client_peek(call->server->store, &key, &client, &claim, &call->err);
+
+    *known = rc == DW_OK;
+    if (rc == DW_NOTFOUND)
+        return DW_OK;
+    *upto = client.cursor;
+    /* An answer to a poll may still be under way; what a WebSocket's word says has been proven. */
+    if (other == DW_WS && dw_claim_epoch(claim) == client.epoch && dw_claim_upto(claim) > *upto)
+        *upto = dw_claim_upto(claim);
+    return rc;
+}
+
 void dw_serve_keep(struct dw_client *client, const struct dw_chsk *state)
 {
     client->epoch = state->epoch;

@@ -103,6 +103,8 @@ static int on_client(void *context, struct dw_client *client, bool found, uint64
     rc = dw_store_end(call->server->store, &get->input.u.get.end, &call->err);
     if (rc == DW_OK)
         rc = dw_store_horizon(call->server->store, &get->input.u.get.horizon, &call->err);
+    if (rc == DW_OK && (get->input.u.get.handshake || !found))
+        rc = dw_serve_elsewhere(call, DW_WS, &get->input.u.get.changes_over, &get->input.u.get.elsewhere);
     if (rc != DW_OK)
         return rc;
     get->was_known = found;

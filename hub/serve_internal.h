@@ -33,6 +33,8 @@ struct dw_parked *dw_serve_ws(struct dw_serving_call *call);
 
 /* The step function's state as the client's row, and back. */
 struct dw_chsk dw_serve_state(const struct dw_client *client, bool found);
+/* Within dw_client_fn: is this client known over the other transport, and up to which push is receipt proven there? */
+int dw_serve_elsewhere(struct dw_serving_call *call, enum dw_transport other, bool *known, int64_t *upto);
 void dw_serve_keep(struct dw_client *client, const struct dw_chsk *state);
 /* Makes the handshake message the answer.  DW_NOMEM or what the packer says. */
 int dw_serve_handshake(struct dw_serving_call *call, const struct dw_packer *packer, int generation);

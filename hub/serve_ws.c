@@ -30,6 +30,8 @@ static int on_client(void *context, struct dw_client *client, bool found, uint64
     rc = dw_store_end(store, &opening->in.end, &opening->call->err);
     if (rc == DW_OK)
         rc = dw_store_horizon(store, &opening->in.horizon, &opening->call->err);
+    if (rc == DW_OK)
+        rc = dw_serve_elsewhere(opening->call, DW_AJAX, &opening->in.changes_over, &opening->in.elsewhere);
     if (rc != DW_OK)
         return rc;
     opening->in.claim_epoch = dw_claim_epoch(claim);

@@ -329,6 +329,7 @@ static void merge_ops(void)
 {
     ops = dw_mem_queue_ops;
     ops.client_update = dw_mem_client_ops.client_update;
+    ops.client_peek = dw_mem_client_ops.client_peek;
     ops.client_get = dw_mem_client_ops.client_get;
     ops.state_is_new = dw_mem_client_ops.state_is_new;
     ops.clients_leave = dw_mem_client_ops.clients_leave;
@@ -339,6 +340,7 @@ static void merge_ops(void)
     ops.worker_join = dw_mem_client_ops.worker_join;
     ops.worker_parked = dw_mem_client_ops.worker_parked;
     ops.workers = dw_mem_client_ops.workers;
+    ops.worker_sockets = dw_mem_client_ops.worker_sockets;
     ops.holders = dw_mem_client_ops.holders;
     ops.housekeeper = dw_mem_client_ops.housekeeper;
     ops.housekeeper_leave = dw_mem_client_ops.housekeeper_leave;

@@ -104,6 +104,19 @@ static int client_update(struct dw_store *store, const struct dw_client_key *key
     return dw_mem_unlock(w, update(w, key, fn, context, err));
 }
 
+static int client_peek(struct dw_store *store, const struct dw_client_key *key, struct dw_client *client,
+                       uint64_t *claim, struct dw_err *err)
+{
+    struct dw_memory *w = dw_mem_lock(store);
+    const struct dw_mem_client *row = find(w, (int)key->transport, key->uid, key->client_id);
+
+    if (row == NULL)
+        return dw_mem_unlock(w, dw_err_set(err, DW_NOTFOUND, "no such client"));
+    *client = row->client;
+    *claim = atomic_load(&w->claims[client->slot]);
+    return dw_mem_unlock(w, DW_OK);
+}
+
 static int client_get(struct dw_store *store, const char *uid, const char *client_id, struct dw_client *client,
                       struct dw_err *err)
 {
@@ -297,6 +310,20 @@ static int workers(struct dw_store *store, dw_worker_fn *fn, void *context, stru
     return dw_mem_unlock(w, rc);
 }
 
+static int worker_sockets(struct dw_store *store, int32_t worker, int64_t *sockets, struct dw_err *err)
+{
+    struct dw_memory *w = dw_mem_lock(store);
+
+    (void)err;
+    *sockets = 0;
+    for (size_t i = 0; i < w->clients.count; i++) {
+        const struct dw_mem_client *c = &w->clients.at[i];
+
+        *sockets += c->transport == DW_WS && c->client.connected && c->client.worker == worker;
+    }
+    return dw_mem_unlock(w, DW_OK);
+}
+
 static int holders(struct dw_store *store, int32_t except, uint32_t *count, struct dw_err *err)
 {
     struct dw_memory *w = dw_mem_lock(store);
@@ -409,6 +436,7 @@ static int release_due(struct dw_store *store, int64_t *due_ms, struct dw_err *e
 
 const struct dw_store_ops dw_mem_client_ops = {
     .client_update = client_update,
+    .client_peek = client_peek,
     .client_get = client_get,
     .state_is_new = state_is_new,
     .clients_leave = clients_leave,
@@ -419,6 +447,7 @@ const struct dw_store_ops dw_mem_client_ops = {
     .worker_join = worker_join,
     .worker_parked = worker_parked,
     .workers = workers,
+    .worker_sockets = worker_sockets,
     .holders = holders,
     .housekeeper = housekeeper,
     .housekeeper_leave = housekeeper_leave,

@@ -40,6 +40,8 @@ struct dw_store_ops {
 
     int (*client_update)(struct dw_store *store, const struct dw_client_key *key, dw_client_fn *fn, void *context,
                          struct dw_err *err);
+    int (*client_peek)(struct dw_store *store, const struct dw_client_key *key, struct dw_client *client,
+                       uint64_t *claim, struct dw_err *err);
     int (*client_get)(struct dw_store *store, const char *uid, const char *client_id, struct dw_client *client,
                       struct dw_err *err);
     int (*state_is_new)(struct dw_store *store, int64_t now_ms, bool *is_new, struct dw_err *err);
@@ -53,6 +55,7 @@ struct dw_store_ops {
     int (*worker_join)(struct dw_store *store, int32_t *worker, struct dw_err *err);
     void (*worker_parked)(struct dw_store *store, int32_t worker, uint32_t parked);
     int (*workers)(struct dw_store *store, dw_worker_fn *fn, void *context, struct dw_err *err);
+    int (*worker_sockets)(struct dw_store *store, int32_t worker, int64_t *sockets, struct dw_err *err);
     int (*holders)(struct dw_store *store, int32_t except, uint32_t *holders, struct dw_err *err);
     bool (*housekeeper)(struct dw_store *store);
     void (*housekeeper_leave)(struct dw_store *store);

@@ -151,6 +151,22 @@ int dw_sqlite_client_update(struct dw_store *store, const struct dw_client_key *
     return dw_sqlite_end(s, DW_STATE, update_client(s, key, fn, context, err), err);
 }
 
+int dw_sqlite_client_peek(struct dw_store *store, const struct dw_client_key *key, struct dw_client *client,
+                          uint64_t *claim, struct dw_err *err)
+{
+    struct dw_sqlite *s = dw_sqlite_of(store);
+    bool found = false;
+    int rc = find_client(s, key, client, &found, err);
+
+    if (rc == DW_OK && !found)
+        return dw_err_set(err, DW_NOTFOUND, "no such client");
+    if (rc == DW_OK)
+        rc = dw_claims_back(&s->claims, client->slot, err);
+    if (rc == DW_OK)
+        *claim = atomic_load(dw_claims_word(&s->claims, client->slot));
+    return rc;
+}
+
 int dw_sqlite_client_get(struct dw_store *store, const char *uid, const char *client_id, struct dw_client *client,
                          struct dw_err *err)
 {

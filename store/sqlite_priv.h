@@ -174,6 +174,8 @@ void dw_sqlite_bind_key(sqlite3_stmt *stmt, const char *client_id, const char *u
 int dw_sqlite_dirty(struct dw_sqlite *s, const char *uid, struct dw_err *err);
 int dw_sqlite_client_update(struct dw_store *store, const struct dw_client_key *key, dw_client_fn *fn, void *context,
                             struct dw_err *err);
+int dw_sqlite_client_peek(struct dw_store *store, const struct dw_client_key *key, struct dw_client *client,
+                          uint64_t *claim, struct dw_err *err);
 int dw_sqlite_client_get(struct dw_store *store, const char *uid, const char *client_id, struct dw_client *client,
                          struct dw_err *err);
 int dw_sqlite_state_is_new(struct dw_store *store, int64_t now_ms, bool *is_new, struct dw_err *err);
@@ -186,6 +188,7 @@ _Atomic uint64_t *dw_sqlite_claim(struct dw_store *store, uint32_t slot);
 int dw_sqlite_worker_join(struct dw_store *store, int32_t *worker, struct dw_err *err);
 void dw_sqlite_worker_parked(struct dw_store *store, int32_t worker, uint32_t parked);
 int dw_sqlite_workers(struct dw_store *store, dw_worker_fn *fn, void *context, struct dw_err *err);
+int dw_sqlite_worker_sockets(struct dw_store *store, int32_t worker, int64_t *sockets, struct dw_err *err);
 int dw_sqlite_holders(struct dw_store *store, int32_t except, uint32_t *holders, struct dw_err *err);
 bool dw_sqlite_housekeeper(struct dw_store *store);
 void dw_sqlite_housekeeper_leave(struct dw_store *store);

@@ -120,6 +120,8 @@
     X(PRESENT, DW_STATE, "SELECT coalesce(sum(transport = 1), 0), coalesce(sum(transport = 0), 0)"                     \
                          " FROM client WHERE connected = 1 AND uid = ?1")                                              \
     X(WORKERS, DW_STATE, "SELECT worker, pid, started_ms FROM worker ORDER BY worker")                                 \
+    X(WORKER_SOCKETS, DW_STATE, "SELECT count(*) FROM client WHERE worker = ?1 AND worker >= 0"                        \
+                                " AND transport = ?2 AND connected = 1")                                               \
     X(WORKER_ADD, DW_STATE, "INSERT OR REPLACE INTO worker (worker, pid, started_ms) VALUES (?1, ?2, ?3)")             \
     X(WORKER_DROP, DW_STATE, "DELETE FROM worker WHERE worker = ?1")                                                   \
     X(COUNT, DW_STATE, "INSERT INTO counter (name, value) VALUES (?1, ?2)"                                             \

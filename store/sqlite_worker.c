@@ -184,6 +184,18 @@ int dw_sqlite_workers(struct dw_store *store, dw_worker_fn *fn, void *context, s
     return rc;
 }
 
+int dw_sqlite_worker_sockets(struct dw_store *store, int32_t worker, int64_t *sockets, struct dw_err *err)
+{
+    sqlite3_stmt *stmt;
+    int rc = dw_sqlite_stmt(dw_sqlite_of(store), DW_SQL_WORKER_SOCKETS, &stmt, err);
+
+    if (rc != DW_OK)
+        return rc;
+    (void)sqlite3_bind_int(stmt, 1, worker);
+    (void)sqlite3_bind_int(stmt, 2, DW_WS);
+    return dw_sqlite_int(stmt, 0, sockets, err);
+}
+
 int dw_sqlite_holders(struct dw_store *store, int32_t except, uint32_t *holders, struct dw_err *err)
 {
     struct dw_sqlite *s = dw_sqlite_of(store);

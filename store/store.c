@@ -173,6 +173,12 @@ int dw_store_client_update(struct dw_store *store, const struct dw_client_key *k
     return store->ops->client_update(store, key, fn, context, err);
 }
 
+int dw_store_client_peek(struct dw_store *store, const struct dw_client_key *key, struct dw_client *client,
+                         uint64_t *claim, struct dw_err *err)
+{
+    return store->ops->client_peek(store, key, client, claim, err);
+}
+
 int dw_store_client_get(struct dw_store *store, const char *uid, const char *client_id, struct dw_client *client,
                         struct dw_err *err)
 {
@@ -203,6 +209,11 @@ void dw_store_worker_parked(struct dw_store *store, int32_t worker, uint32_t par
 int dw_store_workers(struct dw_store *store, dw_worker_fn *fn, void *context, struct dw_err *err)
 {
     return store->ops->workers(store, fn, context, err);
+}
+
+int dw_store_worker_sockets(struct dw_store *store, int32_t worker, int64_t *sockets, struct dw_err *err)
+{
+    return store->ops->worker_sockets(store, worker, sockets, err);
 }
 
 int dw_store_holders(struct dw_store *store, int32_t except, uint32_t *holders, struct dw_err *err)

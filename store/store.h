@@ -213,6 +213,9 @@ struct dw_client {
 typedef int dw_client_fn(void *context, struct dw_client *client, bool found, uint64_t claim);
 int dw_store_client_update(struct dw_store *store, const struct dw_client_key *key, dw_client_fn *fn, void *context,
                            struct dw_err *err);
+/* Reads a client's row and claim word; DW_NOTFOUND if it has no row.  Within dw_client_fn: under the same lock. */
+int dw_store_client_peek(struct dw_store *store, const struct dw_client_key *key, struct dw_client *client,
+                         uint64_t *claim, struct dw_err *err);
 /* Reads the row of this (uid, client id) over any transport, Ajax first; DW_NOTFOUND if there is none. */
 int dw_store_client_get(struct dw_store *store, const char *uid, const char *client_id, struct dw_client *client,
                         struct dw_err *err);
@@ -281,6 +284,8 @@ struct dw_worker {
 };
 typedef int dw_worker_fn(void *context, const struct dw_worker *worker);
 int dw_store_workers(struct dw_store *store, dw_worker_fn *fn, void *context, struct dw_err *err);
+/* Number of WebSocket clients that are connected to that worker, or were when it died. */
+int dw_store_worker_sockets(struct dw_store *store, int32_t worker, int64_t *sockets, struct dw_err *err);
 /* Number of live workers that hold at least one parked poll, not counting `except`. */
 int dw_store_holders(struct dw_store *store, int32_t except, uint32_t *holders, struct dw_err *err);
 

@@ -91,6 +91,7 @@ int dw_ws_writable(struct dw_sidecar *sidecar, struct dw_ws_client *client)
             break;
         if (lws_write(client->wsi, message->bytes + LWS_PRE, message->len, kind) < 0)
             return -1;
+        dw_counter_add(&sidecar->hub.counters.socket_bytes, message->len);
         drop_first(client);
     }
     if (client->first != NULL) {

@@ -34,6 +34,12 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def sidecars(output):
+    """The sidecar's process ids, so far, by what quickstart prints."""
+    output.seek(0)
+    return [int(pid) for pid in re.findall(r"dumbwaiter-ws, process (\d+)", output.read())]
+
+
 @contextlib.contextmanager
 def run_quickstart():
     """./quickstart as a person starts it; gives the process, the URL and the command that it prints."""
@@ -52,7 +58,7 @@ def run_quickstart():
                 assert program.poll() is None, text
                 time.sleep(0.1)
             words = {line.split(None, 1)[0]: line.strip() for line in text.splitlines() if line.strip()}
-            yield {"process": program, "url": words["Open"].split(None, 1)[1], "push": words["and"].removeprefix("and push").strip()}
+            yield {"process": program, "sidecar": lambda: sidecars(output)[-1], "url": words["Open"].split(None, 1)[1], "push": words["and"].removeprefix("and push").strip()}
         finally:
             if program.poll() is None:
                 program.send_signal(signal.SIGTERM)
@@ -87,13 +93,29 @@ def until(browser, condition):
     return WebDriverWait(browser, SECONDS, poll_frequency=0.02).until(condition)
 
 
-def open_page(browser, url):
+def status(browser):
+    """(state, transport) as the page shows them"""
+    element = browser.find_element(By.ID, "status")
+    return element.get_attribute("data-state"), element.get_attribute("data-transport")
+
+
+def open_page(browser, url, transport="WebSocket"):
     browser.get(url)
-    until(browser, lambda b: b.find_element(By.ID, "status").get_attribute("data-state") == "open")
+    until(browser, lambda b: status(b) == ("open", transport))
+    assert browser.find_element(By.ID, "status").text == f"connected over {transport}"
 
 
 def events(browser):
     return [row.text.splitlines() for row in browser.find_elements(By.CSS_SELECTOR, "#events li")]
+
+
+def texts(browser):
+    """What arrived, in the order of arrival; read at once, so that no row comes in between."""
+    return browser.execute_script("return [...document.querySelectorAll('#events .data')].map(e => e.textContent)")[::-1]
+
+
+def push(quickstart, text):
+    subprocess.run(shlex.split(quickstart["push"].replace("Hello from SQL", text)), check=True)
 
 
 def test_the_page_connects_as_the_session_s_user(browser, quickstart):
@@ -133,6 +155,47 @@ def test_a_message_of_the_page_comes_back_to_every_tab(browser, quickstart):
     browser.switch_to.window(first)
 
 
+def test_a_page_without_websocket_works_beside_one_with_it(browser, quickstart):
+    open_page(browser, quickstart["url"] + "?ajax", "Ajax")
+    first = browser.current_window_handle
+    browser.switch_to.new_window("tab")
+    open_page(browser, quickstart["url"])
+    browser.find_element(By.ID, "say").click()
+    until(browser, lambda b: texts(b) == ["Hello from the browser"])
+    browser.close()
+    browser.switch_to.window(first)
+    until(browser, lambda b: texts(b) == ["Hello from the browser"])
+    browser.find_element(By.ID, "ask").click()
+    until(browser, lambda b: b.find_element(By.ID, "answer").text.startswith("Reply after "))
+
+
+def test_the_page_goes_on_by_ajax_when_the_sidecar_is_killed_and_comes_back(browser, quickstart):
+    open_page(browser, quickstart["url"])
+    push(quickstart, "over the WebSocket")
+    until(browser, lambda b: texts(b) == ["over the WebSocket"])
+    proven = until(browser, lambda b: b.execute_script("return performance.now()"))
+    until(browser, lambda b: b.execute_script("return performance.now()") > proven + 1000)  # ws_barrier_ms is 100
+    killed = quickstart["sidecar"]()
+    os.kill(killed, signal.SIGKILL)
+    push(quickstart, "while there is no connection")
+    until(browser, lambda b: status(b) == ("open", "Ajax"))
+    until(browser, lambda b: len(texts(b)) >= 2)
+    push(quickstart, "over Ajax")
+    expected = ["over the WebSocket", "while there is no connection", "over Ajax"]
+    until(browser, lambda b: len(texts(b)) >= 3)
+    assert texts(browser) == expected
+    if os.environ.get("DW_SCREENSHOT"):
+        time.sleep(2)
+        browser.save_screenshot(os.environ["DW_SCREENSHOT"].replace(".png", "-ajax.png"))
+
+    # quickstart starts it again; the page tries again by itself.
+    WebDriverWait(browser, 90).until(lambda b: status(b) == ("open", "WebSocket"))
+    assert quickstart["sidecar"]() != killed
+    push(quickstart, "over the WebSocket again")
+    until(browser, lambda b: len(texts(b)) >= 4)
+    assert texts(browser) == [*expected, "over the WebSocket again"]
+
+
 def test_a_question_of_the_page_is_answered_by_a_trigger(browser, quickstart):
     open_page(browser, quickstart["url"])
     browser.find_element(By.ID, "ask").click()
@@ -160,6 +223,22 @@ def test_a_long_event_name_fits_on_a_phone(browser, quickstart):
         assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_ctrl_c_closes_the_websocket_and_leaves_no_process(browser):
+    with run_quickstart() as running:
+        open_page(browser, running["url"])
+        browser.execute_script("""
+            const socket = new WebSocket(`ws://${location.host}/chsk?packer=json&client-id=other&csrf-token=` +
+                document.querySelector('meta[name="csrf-token"]').content);
+            socket.onmessage = () => { window.opened = true; };
+            socket.onclose = (event) => { window.closedWith = event.code; };""")
+        until(browser, lambda b: b.execute_script("return window.opened"))
+        running["process"].send_signal(signal.SIGINT)
+        assert until(browser, lambda b: b.execute_script("return window.closedWith")) == 1001
+        running["process"].wait(timeout=30)
+        with pytest.raises(ProcessLookupError):
+            os.kill(running["sidecar"](), 0)
 
 
 def test_ctrl_c_answers_the_polls_that_are_held():

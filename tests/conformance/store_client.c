@@ -134,6 +134,33 @@ static void an_update_sees_the_claim_of_the_last_answer(void **state)
     must(dw_store_client_update(f->b, &key, expect_claim, &word, &err));
 }
 
+static int peek_elsewhere(void *context, struct dw_client *client, bool found, uint64_t claim)
+{
+    struct fixture *f = context;
+    const struct dw_client_key there = {DW_WS, "alice", "c1"}, nowhere = {DW_WS, "bob", "c1"};
+    struct dw_client other = {.slot = 0};
+    uint64_t word = 0;
+
+    (void)found;
+    (void)claim;
+    must(dw_store_client_peek(f->a, &there, &other, &word, &err));
+    assert_int_not_equal(other.slot, client->slot);
+    assert_int_equal(other.epoch, 1);
+    assert_true(word == dw_claim_word(1, 9));
+    assert_int_equal(dw_store_client_peek(f->a, &nowhere, &other, &word, NULL), DW_NOTFOUND);
+    return DW_OK;
+}
+
+static void an_update_may_look_at_the_same_client_over_the_other_transport(void **state)
+{
+    struct fixture *f = *state;
+    struct dw_client_key key = {DW_AJAX, "alice", "c1"};
+
+    touch(f->b, DW_WS, "alice", "c1", true, 1, INT64_MAX);
+    assert_true(dw_store_claim_begin(f->b, get(f->b, "alice", "c1").slot, 1, 9));
+    must(dw_store_client_update(f->a, &key, peek_elsewhere, f, &err));
+}
+
 static void only_the_newest_request_can_claim(void **state)
 {
     struct fixture *f = *state;
@@ -302,6 +329,7 @@ const struct CMUnitTest client_tests[] = {
     cmocka_unit_test(clients_differ_by_transport_uid_and_id),
     cmocka_unit_test(an_update_may_read_the_queue),
     cmocka_unit_test(an_update_sees_the_claim_of_the_last_answer),
+    cmocka_unit_test(an_update_may_look_at_the_same_client_over_the_other_transport),
     cmocka_unit_test(only_the_newest_request_can_claim),
     cmocka_unit_test(what_is_proven_on_a_websocket_moves_on_until_a_newer_one_comes),
     cmocka_unit_test(a_slot_is_given_out_again_clean),

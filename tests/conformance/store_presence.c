@@ -174,6 +174,35 @@ static void holders_are_live_workers_with_parked_polls(void **state)
     f->b = f->backend->open(f->world);
 }
 
+static void a_worker_s_websockets_are_its_connected_clients_over_that_transport(void **state)
+{
+    struct fixture *f = *state;
+    const struct dw_client_key polls = {DW_AJAX, "alice", "c1"}, one = {DW_WS, "alice", "c1"},
+                               two = {DW_WS, NULL, "c2"};
+    struct hold hold = {-1, INT64_MAX};
+    struct dw_departed gone = {.transport = DW_WS, .uid = "alice", .client_id = "c1"};
+    struct dw_client client = {.slot = 0};
+    uint64_t claim;
+    int64_t sockets = 9;
+
+    must(dw_store_worker_join(f->b, &hold.worker, &err));
+    must(dw_store_client_update(f->b, &polls, hold_poll, &hold, &err));
+    must(dw_store_worker_sockets(f->a, hold.worker, &sockets, &err));
+    assert_int_equal(sockets, 0);
+    must(dw_store_client_update(f->b, &one, hold_poll, &hold, &err));
+    must(dw_store_client_update(f->b, &two, hold_poll, &hold, &err));
+    must(dw_store_worker_sockets(f->a, hold.worker, &sockets, &err));
+    assert_int_equal(sockets, 2);
+    must(dw_store_worker_sockets(f->a, hold.worker + 1, &sockets, &err));
+    assert_int_equal(sockets, 0);
+    must(dw_store_client_peek(f->b, &one, &client, &claim, &err));
+    gone.slot = client.slot;
+    gone.epoch = client.epoch;
+    must(dw_store_clients_leave(f->b, &gone, 1, dw_clock_wall_ms(), &err));
+    must(dw_store_worker_sockets(f->a, hold.worker, &sockets, &err));
+    assert_int_equal(sockets, 1);
+}
+
 static void clients_of_a_killed_worker_get_their_grace_and_leave(void **state)
 {
     struct fixture *f = *state;
@@ -269,6 +298,7 @@ static void one_store_keeps_house_at_a_time(void **state)
 const struct CMUnitTest worker_tests[] = {
     cmocka_unit_test(workers_get_different_numbers),
     cmocka_unit_test(holders_are_live_workers_with_parked_polls),
+    cmocka_unit_test(a_worker_s_websockets_are_its_connected_clients_over_that_transport),
     cmocka_unit_test(clients_of_a_killed_worker_get_their_grace_and_leave),
     cmocka_unit_test(a_websocket_is_held_as_long_as_its_worker_lives),
     cmocka_unit_test(a_killed_workers_number_is_free_again_once_released),

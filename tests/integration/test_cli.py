@@ -14,6 +14,7 @@ import pytest
 import harness
 from clients import Fcgi, fcgi, form, handshake, poll
 from harness import CLI, SLOW, wait_until
+from websocket import Client
 
 OK, FAILED, USAGE, REFUSED, NOQUEUE, RETRY = range(6)
 COMMANDS = ["init", "push", "inbox", "reply", "online", "status", "gc", "doctor"]
@@ -581,6 +582,34 @@ def test_status_shows_clients_workers_and_polls(queue):
     assert workers == {responder.pid: True, doomed.pid: False}
     assert "process %d" % responder.pid in text and "dead: its clients have their grace period" in text
     assert "1 connected (1 Ajax, 0 WebSocket)" in text
+
+
+@pytest.mark.skipif(not os.path.exists(harness.SIDECAR), reason="built without the sidecar")
+def test_status_shows_the_websockets_of_each_sidecar(queue):
+    sidecar, other, responder = queue.sidecar(), queue.sidecar(), queue.responder()
+    clients = [Client(sidecar.address, name) for name in ("alice", "bob")]
+    elsewhere = Client(other.address, "carol")
+
+    def status():
+        return json.loads(queue.cli("status", "--json").stdout)
+
+    def held():
+        return {worker["pid"]: (worker["parked"], worker["websockets"]) for worker in status()["workers"]}
+
+    assert held() == {sidecar.pid: (0, 2), other.pid: (0, 1), responder.pid: (0, 0)}
+    assert status()["clients"]["ws"] == 3
+    text = queue.cli("status").stdout
+    assert re.search(r"process %d, since [^,]*, holds 2 WebSockets$" % sidecar.pid, text, re.M), text
+    assert re.search(r"process %d, since [^,]*, holds 1 WebSocket$" % other.pid, text, re.M), text
+    assert re.search(r"process %d, since [^,]*, holds 0 polls$" % responder.pid, text, re.M), text
+    queue.push("alice", "a/b", "1")
+    pushed = clients[0].receive()
+    sidecar.terminate()  # counters that are not yet stored are stored at the end
+    other.terminate()
+    counters = status()["counters"]
+    sent = sum(len(client.handshake) for client in clients + [elsewhere]) + len(pushed)
+    assert counters["websockets"] == 3 and counters["websocket_bytes_sent"] >= sent
+    assert "websocket_bytes_sent %d" % counters["websocket_bytes_sent"] in queue.cli("status").stdout
 
 
 def test_status_tells_what_was_lost(queue):

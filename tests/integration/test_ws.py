@@ -13,7 +13,7 @@ import pytest
 
 import harness
 import websocket
-from clients import Http
+from clients import Fcgi, Http, fcgi, handshake, poll
 from harness import SLOW, counter, wait_until
 from websocket import Client, Closed, Frames, Refused
 
@@ -199,6 +199,35 @@ def test_what_was_not_proven_comes_again_and_what_was_does_not(world):
     world.push("a", "t/e", "3")
     again = Client(sidecar.address, "a")
     assert again.receive() == "[[[:t/e 2] [:t/e 3]] nil]"
+    assert counter(world, "gaps") == 0
+
+
+def test_a_client_that_changes_the_transport_misses_nothing_and_gets_nothing_twice(world):
+    sidecar, responder = world.sidecar(), world.responder()
+    client = Client(sidecar.address, "a")
+    world.push("a", "t/e", "1")
+    assert client.receive() == "[[[:t/e 1]] nil]"
+    wait_until(lambda: client.pings or client.nothing(0.05), 5, "the barrier")
+    client.send('[[:chsk/ws-ping] "c"]')
+    assert client.receive() == '["pong" "c"]'  # so the pong before it has been read
+    sidecar.kill()
+    world.push("a", "t/e", "2")
+    assert fcgi(responder.address, "GET", handshake("a")).text == HANDSHAKE % "a"
+    assert fcgi(responder.address, "GET", poll("a")).text == "[[[:t/e 2]] nil]"
+    held = Fcgi(responder.address)
+    held.request("GET", poll("a", udt=harness.now_ms() + 1000))
+    wait_until(lambda: "1 poll" in world.cli("status").stdout, 5, "the poll is held, so 2 is proven")
+    held.close()
+    world.push("a", "t/e", "3")
+    client = Client(world.sidecar().address, "a")
+    assert client.receive() == "[[[:t/e 3]] nil]"
+    # Not proven over the one is not proven for the other.
+    client.answer_pings = False
+    world.push("a", "t/e", "4")
+    assert client.receive() == "[[[:t/e 4]] nil]"
+    client.drop()
+    fcgi(responder.address, "GET", handshake("a"))
+    assert "[:t/e 4]" in fcgi(responder.address, "GET", poll("a")).text
     assert counter(world, "gaps") == 0
 
 

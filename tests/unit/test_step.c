@@ -337,6 +337,44 @@ static void a_forgotten_client_starts_from_what_is_retained(void **unused)
     assert_false(dw_chsk_step(&state, NULL, &in).gap);
 }
 
+static void a_client_that_changes_over_goes_on_where_it_was(void **unused)
+{
+    struct dw_chsk state = {.known = false};
+    struct dw_input in = a_get(5);
+
+    (void)unused;
+    in.u.get.handshake = true;
+    in.u.get.changes_over = true;
+    in.u.get.elsewhere = 6;
+    assert_false(dw_chsk_step(&state, NULL, &in).gap);
+    assert_int_equal(state.cursor, 6);
+    /* back again, later */
+    in.u.get.elsewhere = 9;
+    assert_int_equal(dw_chsk_step(&state, NULL, &in).kind, DW_FX_HANDSHAKE);
+    assert_int_equal(state.cursor, 9);
+    /* a place over there that is behind takes nothing back */
+    in.u.get.elsewhere = 7;
+    (void)dw_chsk_step(&state, NULL, &in);
+    assert_int_equal(state.cursor, 9);
+    /* and one behind retention is told */
+    state = (struct dw_chsk){.known = false};
+    in.u.get.horizon = 8;
+    assert_true(dw_chsk_step(&state, NULL, &in).gap);
+    assert_int_equal(state.cursor, 8);
+}
+
+static void a_poll_that_goes_on_takes_no_notice_of_a_websocket(void **unused)
+{
+    struct dw_chsk state = a_client();
+    struct dw_input in = answered_get(2, 7);
+
+    (void)unused;
+    in.u.get.changes_over = true;
+    in.u.get.elsewhere = 9;
+    (void)dw_chsk_step(&state, NULL, &in);
+    assert_int_equal(state.cursor, 7);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -362,6 +400,8 @@ int main(void)
         cmocka_unit_test(a_cursor_ahead_of_the_queue_restarts_at_its_end_and_tells),
         cmocka_unit_test(a_cursor_behind_retention_tells_of_the_gap),
         cmocka_unit_test(a_forgotten_client_starts_from_what_is_retained),
+        cmocka_unit_test(a_client_that_changes_over_goes_on_where_it_was),
+        cmocka_unit_test(a_poll_that_goes_on_takes_no_notice_of_a_websocket),
     };
 
     return cmocka_run_group_tests_name("step", tests, NULL, NULL);

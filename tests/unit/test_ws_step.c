@@ -53,6 +53,24 @@ static void a_known_client_goes_on_behind_what_was_proven(void **unused)
     assert_int_equal(state.cursor, 7);
 }
 
+static void a_client_that_comes_from_ajax_goes_on_where_it_was(void **unused)
+{
+    struct dw_chsk state = {.known = false};
+    struct dw_ws_opening opening = an_opening();
+
+    (void)unused;
+    opening.changes_over = true;
+    opening.elsewhere = 6;
+    assert_false(dw_ws_open(&state, &opening));
+    assert_int_equal(state.cursor, 6);
+    opening.elsewhere = 8;
+    assert_false(dw_ws_open(&state, &opening));
+    assert_int_equal(state.cursor, 8);
+    opening.elsewhere = 2;
+    assert_false(dw_ws_open(&state, &opening));
+    assert_int_equal(state.cursor, 8);
+}
+
 static void what_retention_removed_is_told(void **unused)
 {
     struct dw_chsk state = {.known = true, .epoch = 3, .cursor = 4};
@@ -213,6 +231,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_new_client_starts_at_now),
         cmocka_unit_test(a_known_client_goes_on_behind_what_was_proven),
+        cmocka_unit_test(a_client_that_comes_from_ajax_goes_on_where_it_was),
         cmocka_unit_test(what_retention_removed_is_told),
         cmocka_unit_test(after_the_loss_of_the_table_a_client_gets_what_is_retained),
         cmocka_unit_test(a_pong_proves_what_was_sent_before_its_ping),
