@@ -18,8 +18,8 @@
 #define ACCEPT_ROUND 64
 #define ACCEPT_PAUSE_MS 100
 #define DRAIN_STEP_MS 20
-#define STOP_PATIENCE_MS 5000
-#define RECEIVE_BYTES 1024 /* of a client's messages at a time: each idle client has such a buffer */
+#define STOP_PATIENCE_MS 3000 /* for clients that do not answer the close frame */
+#define RECEIVE_BYTES 1024    /* of a client's messages at a time: each idle client has such a buffer */
 
 /* ---- accepting ---- */
 

@@ -4,7 +4,6 @@ import os
 import random
 import re
 import socket
-import struct
 import threading
 import time
 import zlib

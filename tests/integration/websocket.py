@@ -122,8 +122,6 @@ class Frames:
 class Client:
     """A stock client with one of the packers; messages are text or bytes as they are on the wire."""
 
-    PONGS = {"edn": "[[:chsk/ws-pong] nil]"}
-
     def __init__(self, address, client_id, query="", packer="edn", answer_pings=True, timeout=30, **how):
         target = "/chsk?client-id=%s%s" % (client_id, "&" + query if query else "")
         if packer != "edn":
