@@ -63,6 +63,9 @@ struct dw_wheel_item *dw_wheel_take(struct dw_wheel *wheel, int64_t now_ms)
         item = slot_of(wheel, tick)->next;
         if (item != slot_of(wheel, tick)) {
             wheel->earliest = tick;
+            /* Nobody looked while nothing was set: an item that is put off now must get further than it was. */
+            if (tick > wheel->tick)
+                wheel->tick = tick;
             dw_wheel_unset(wheel, item);
             return item;
         }

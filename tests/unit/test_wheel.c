@@ -88,6 +88,23 @@ static void after_a_long_pause_everything_due_fires(void **unused)
 }
 
 /* Against a plain array: random settings and steps of time. */
+/* The owner puts off what fires early, as long as something fires: that must come to an end. */
+static void an_item_set_after_a_long_pause_can_be_put_off(void **unused)
+{
+    struct dw_wheel_item item = {0};
+    int64_t now = START + 10 * REACH_MS, due = now + 5000;
+    int rounds = 0;
+
+    (void)unused;
+    dw_wheel_set(&wheel, &item, due);
+    while (dw_wheel_take(&wheel, now) != NULL) {
+        assert_true(++rounds < 100);
+        dw_wheel_set(&wheel, &item, due);
+    }
+    assert_true(dw_wheel_due(&wheel) > now && dw_wheel_due(&wheel) <= due);
+    assert_ptr_equal(dw_wheel_take(&wheel, due), &item);
+}
+
 static void many_items_fire_each_at_its_time(void **unused)
 {
     static struct dw_wheel_item items[1000];
@@ -129,6 +146,7 @@ int main(void)
         cmocka_unit_test_setup(an_unset_item_never_fires, fresh),
         cmocka_unit_test_setup(beyond_its_reach_an_item_fires_early, fresh),
         cmocka_unit_test_setup(after_a_long_pause_everything_due_fires, fresh),
+        cmocka_unit_test_setup(an_item_set_after_a_long_pause_can_be_put_off, fresh),
         cmocka_unit_test_setup(many_items_fire_each_at_its_time, fresh),
     };
 
