@@ -42,6 +42,7 @@ struct dw_house {
     pthread_mutex_t mutex; /* guards what is up to `stopping` */
     pthread_cond_t changed;
     struct departure *first, **last;
+    int64_t asleep_until_ms;
     bool presence, active, stopping, keeper; /* only the running thread changes `keeper` */
     /* the running thread's own */
     int64_t checkpoint_due_ms, quiet_due_ms, gc_due_ms, tick_due_ms, counters_due_ms, presence_due_ms;
@@ -101,7 +102,7 @@ void dw_house_departed(struct dw_house *house, const struct dw_departed *who)
         departure->who.uid = memcpy(departure->names, who->uid, uid_size);
     departure->who.client_id = memcpy(departure->names + uid_size, who->client_id, id_size);
     (void)pthread_mutex_lock(&house->mutex);
-    wake = house->first == NULL;
+    wake = departure->due_ms < house->asleep_until_ms; /* else it wakes early enough by itself */
     *house->last = departure;
     house->last = &departure->next;
     if (wake)
@@ -417,11 +418,12 @@ static void sleep_until(struct dw_house *house, int64_t due)
     bool busy = house->checkpoint_due_ms != INT64_MAX;
 
     (void)pthread_mutex_lock(&house->mutex);
+    house->asleep_until_ms = due;
     /* While checkpoints are under way anyway, activity is noticed at the next one. */
     while (!house->stopping && !house->presence && !(house->active && !busy)) {
-        if (pthread_cond_timedwait(&house->changed, &house->mutex, &until) != 0)
-            break;
         if (house->first != NULL && house->first->due_ms < due)
+            break;
+        if (pthread_cond_timedwait(&house->changed, &house->mutex, &until) != 0)
             break;
     }
     (void)pthread_mutex_unlock(&house->mutex);
