@@ -11,7 +11,7 @@ struct dw_command {
     int (*run)(struct dw_cli *cli, int argc, char *const *argv); /* arguments behind the name; an exit status */
 };
 
-extern const struct dw_command dw_command_doctor, dw_command_gc, dw_command_inbox, dw_command_init, dw_command_online,
-    dw_command_push, dw_command_reply, dw_command_status;
+extern const struct dw_command dw_command_doctor, dw_command_gc, dw_command_inbox, dw_command_init, dw_command_listen,
+    dw_command_online, dw_command_push, dw_command_reply, dw_command_status;
 
 #endif

@@ -14,7 +14,7 @@ check_not() {
     if [ -n "$2" ] && ! grep -qE "$3" <<<"$2"; then echo "ok $n - $1"; else echo "not ok $n - $1"; fi
 }
 
-for program in fcgi/dumbwaiter.fcgi cli/dumbwaiter ws/dumbwaiter-ws; do
+for program in fcgi/dumbwaiter.fcgi cli/dumbwaiter ws/dumbwaiter-ws ws/dumbwaiter-listen; do
     file=$builddir/$program
     [ -f "$file" ] || continue
     header=$(readelf -Wh "$file")
