@@ -36,6 +36,7 @@ const char *dw_bench_ws_name(enum dw_bench_ws_kind kind)
 static void write_nginx_conf(const struct dw_bench_ws_server *server, const char *path, size_t clients)
 {
     const char *dir = server->host.dir;
+    size_t connections = clients + clients / 8 + 64; /* nginx closes new ones when less than a sixteenth is free */
     FILE *file = fopen(path, "w");
 
     if (file == NULL)
@@ -47,7 +48,7 @@ static void write_nginx_conf(const struct dw_bench_ws_server *server, const char
                   "  keepalive_requests 1000000;\n  tcp_nodelay on;\n  client_body_temp_path %s/body;\n"
                   "  proxy_temp_path %s/proxy;\n  fastcgi_temp_path %s/fastcgi;\n  uwsgi_temp_path %s/uwsgi;\n"
                   "  scgi_temp_path %s/scgi;\n  server {\n    listen 127.0.0.1:%u backlog=4096;\n",
-                  geteuid() == 0 ? "user root;\n" : "", dir, dir, clients + 64, dir, dir, dir, dir, dir, server->port);
+                  geteuid() == 0 ? "user root;\n" : "", dir, dir, connections, dir, dir, dir, dir, dir, server->port);
     (void)fputs("    location = /own {\n      nchan_subscriber websocket;\n      nchan_channel_id $arg_id all;\n"
                 "      nchan_websocket_ping_interval 25s;\n    }\n"
                 "    location = /shared {\n      nchan_subscriber websocket;\n      nchan_channel_id all;\n"
