@@ -147,8 +147,6 @@ bool dw_bench_ws_start(struct dw_bench_ws_server *server, enum dw_bench_ws_kind 
             dw_bench_die("%s did not start", dw_bench_ws_name(kind));
         dw_bench_sleep_us(5000);
     }
-    if (kind != DW_BENCH_WS_SENTE)
-        server->publisher = connect_publisher(server->port);
     return true;
 }
 
@@ -158,7 +156,7 @@ void dw_bench_ws_stop(struct dw_bench_ws_server *server)
     (void)waitpid(server->pid, NULL, 0);
     if (server->kind == DW_BENCH_WS_SENTE)
         dw_bench_app_stop(&server->app);
-    else
+    else if (server->publisher >= 0)
         (void)close(server->publisher);
     dw_bench_host_fini(&server->host);
 }
@@ -177,6 +175,8 @@ static void post(struct dw_bench_ws_server *server, size_t client)
         (void)snprintf(target, sizeof target, "/one?id=c%zu", client);
     len = snprintf(text, sizeof text, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %zu\r\n\r\n%s", target,
                    sizeof body - 1, body);
+    if (server->publisher < 0) /* not before it is needed: the servers close who sends no request for a minute */
+        server->publisher = connect_publisher(server->port);
     posted.begin_ns = dw_bench_ns();
     if (send(server->publisher, text, (size_t)len, MSG_NOSIGNAL) != len)
         dw_bench_die("cannot publish");
