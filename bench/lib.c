@@ -29,17 +29,23 @@ void dw_bench_parse(int argc, char **argv, struct dw_bench_options *options)
 {
     static const struct option known[] = {
         {"responder", required_argument, NULL, 'r'}, {"hello", required_argument, NULL, 'h'},
+        {"sidecar", required_argument, NULL, 'w'},   {"socketio", required_argument, NULL, 'i'},
         {"quick", no_argument, NULL, 'q'},           {"sync", required_argument, NULL, 's'},
         {"only", required_argument, NULL, 'o'},      {NULL, 0, NULL, 0},
     };
     int option;
 
-    *options = (struct dw_bench_options){.responder = "fcgi/dumbwaiter.fcgi", .hello = "bench/hello", .wal_sync = 2};
+    *options = (struct dw_bench_options){
+        .responder = "fcgi/dumbwaiter.fcgi", .hello = "bench/hello", .sidecar = "ws/dumbwaiter-ws", .wal_sync = 2};
     while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
         if (option == 'r')
             options->responder = optarg;
         else if (option == 'h')
             options->hello = optarg;
+        else if (option == 'w')
+            options->sidecar = optarg;
+        else if (option == 'i')
+            options->socketio = optarg;
         else if (option == 'q')
             options->quick = true;
         else if (option == 'o')
@@ -51,7 +57,8 @@ void dw_bench_parse(int argc, char **argv, struct dw_bench_options *options)
     }
     if (optind != argc) {
         errno = 0;
-        dw_bench_die("usage: [--responder PATH] [--hello PATH] [--quick] [--sync full|normal] [--only PART]");
+        dw_bench_die("usage: [--responder PATH] [--hello PATH] [--sidecar PATH] [--socketio PATH] [--quick]"
+                     " [--sync full|normal] [--only PART]");
     }
     (void)setvbuf(stdout, NULL, _IOLBF, 0);
 }

@@ -13,12 +13,15 @@
 struct dw_bench_options {
     const char *responder; /* path of dumbwaiter.fcgi */
     const char *hello;     /* path of bench/hello, the peer */
+    const char *sidecar;   /* path of dumbwaiter-ws */
+    const char *socketio;  /* path of socketio.js beside its node_modules, NULL: not installed */
     bool quick;            /* fewer rounds: shows that it works, its figures say little */
     int wal_sync;          /* of the app's process: 2 = FULL, SQLite's and so most apps' default; 1 = NORMAL */
     const char *only;      /* a part of the benchmark by name, NULL: all */
 };
 
-/* Reads --responder PATH, --hello PATH, --quick, --sync full|normal, --only PART; ends the program on anything else. */
+/* Reads --responder PATH, --hello PATH, --sidecar PATH, --socketio PATH, --quick, --sync full|normal, --only PART;
+ * ends the program on anything else. */
 void dw_bench_parse(int argc, char **argv, struct dw_bench_options *options);
 /* True if that part is wanted. */
 bool dw_bench_wants(const struct dw_bench_options *options, const char *part);

@@ -271,7 +271,7 @@ static void write_lighttpd_conf(const char *path, unsigned port, const char *dir
         dw_bench_die("cannot write %s", path);
 }
 
-static bool answers_on(unsigned port)
+bool dw_bench_answers_on(unsigned port)
 {
     struct sockaddr_in name = {
         .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -302,7 +302,7 @@ bool dw_bench_lighttpd(struct dw_bench_responder *lighttpd, const struct dw_benc
     }
     if (lighttpd->pid < 0)
         dw_bench_die("cannot start lighttpd");
-    while (!answers_on(port)) {
+    while (!dw_bench_answers_on(port)) {
         if (waitpid(lighttpd->pid, NULL, WNOHANG) == lighttpd->pid)
             return false;
         errno = 0;

@@ -27,6 +27,8 @@ void dw_bench_setting(const char *name, const char *value);
 
 /* A TCP port of 127.0.0.1 that nobody listens on. */
 unsigned dw_bench_free_port(void);
+/* True if a connection to that port of 127.0.0.1 is accepted. */
+bool dw_bench_answers_on(unsigned port);
 
 struct dw_bench_responder {
     pid_t pid;

@@ -18,6 +18,10 @@ dw_packages_lint=(clang-tidy clang-format cppcheck)
 # the fuzzers (fuzz/run); what bench/packers compares with
 dw_packages_fuzz=(clang libclang-rt-14-dev)
 dw_packages_bench=(libjansson-dev libmsgpack-dev)
+# bench/run ws compares with nchan.  Never installed by a script: nginx-light starts a service on port 80.
+# (It compares with socket.io too, for which it needs any node with npm.)
+# shellcheck disable=SC2034
+dw_packages_peers=(nginx-light libnginx-mod-nchan)
 
 # dw_packages_install LOG PACKAGE...: asks for nothing when all are there.
 dw_packages_install() {
