@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -225,7 +226,6 @@ static int open_library(struct dw_sidecar *sidecar, struct dw_err *err)
     info.max_http_header_data2 = (unsigned)sidecar->conf->ws_header_bytes;
     /* Header buffers exist only during handshakes; fewer of them would let a few slow senders block all. */
     info.max_http_header_pool2 = (unsigned)sidecar->conf->limits_sockets;
-    info.fd_limit_per_thread = (unsigned)sidecar->conf->limits_sockets + OWN_DESCRIPTORS;
     sidecar->context = lws_create_context(&info);
     if (sidecar->context == NULL)
         return dw_err_set(err, DW_SYSTEM,
@@ -257,9 +257,25 @@ static int open_handles(struct dw_sidecar *sidecar, struct dw_err *err)
     return rc == 0 ? DW_OK : dw_err_set(err, DW_SYSTEM, "cannot set up the event loop");
 }
 
+/* The library finds a connection by its descriptor in a table as long as the limit of open files.  (Given a limit
+ * of its own it has a shorter table and searches that from the start, for each event.)  So where the limit is
+ * higher than we need, it is lowered: some systems have a thousand million. */
+static void fit_limit(rlim_t want)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur <= want)
+        return;
+    limit.rlim_cur = want;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static void raise_limit(struct dw_sidecar *sidecar)
 {
-    long have = dw_listen_raise_limit((long)sidecar->conf->limits_sockets + OWN_DESCRIPTORS);
+    long want = (long)sidecar->conf->limits_sockets + OWN_DESCRIPTORS;
+    long have = dw_listen_raise_limit(want);
+
+    fit_limit((rlim_t)want);
 
     if (have - OWN_DESCRIPTORS < sidecar->conf->limits_sockets) {
         sidecar->conf->limits_sockets = have > 2L * OWN_DESCRIPTORS ? have - OWN_DESCRIPTORS : have / 2;
