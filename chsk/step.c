@@ -104,6 +104,8 @@ static struct dw_effect step_mail(struct dw_chsk *state, const struct dw_effect 
         state->cursor = in->u.mail.checked;
         effect.kind = in->full ? DW_FX_AWAY : DW_FX_HOLD;
         effect.deadline_ms = in->now_ms + in->hold_ms;
+        /* Events that could not be packed may have been counted before. */
+        state->due_ms = effect.deadline_ms + in->grace_ms;
     }
     if (effect.kind == DW_FX_EVENTS || effect.kind == DW_FX_CLOSE)
         state->due_ms = in->now_ms + in->grace_ms;

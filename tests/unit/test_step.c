@@ -337,6 +337,19 @@ static void a_forgotten_client_starts_from_what_is_retained(void **unused)
     assert_false(dw_chsk_step(&state, NULL, &in).gap);
 }
 
+static void a_poll_held_after_all_because_its_mail_can_not_be_packed_is_not_overdue(void **unused)
+{
+    struct dw_chsk state = a_client();
+    struct dw_input get = a_get(2), mail = some_mail(1, 10), none = some_mail(0, 10);
+    struct dw_effect read = dw_chsk_step(&state, NULL, &get);
+
+    (void)unused;
+    assert_int_equal(dw_chsk_step(&state, &read, &mail).kind, DW_FX_EVENTS);
+    none.now_ms = NOW + 5;
+    assert_int_equal(dw_chsk_step(&state, &read, &none).kind, DW_FX_HOLD);
+    assert_true(state.due_ms >= NOW + HOLD + GRACE);
+}
+
 static void a_client_that_changes_over_goes_on_where_it_was(void **unused)
 {
     struct dw_chsk state = {.known = false};
@@ -400,6 +413,7 @@ int main(void)
         cmocka_unit_test(a_cursor_ahead_of_the_queue_restarts_at_its_end_and_tells),
         cmocka_unit_test(a_cursor_behind_retention_tells_of_the_gap),
         cmocka_unit_test(a_forgotten_client_starts_from_what_is_retained),
+        cmocka_unit_test(a_poll_held_after_all_because_its_mail_can_not_be_packed_is_not_overdue),
         cmocka_unit_test(a_client_that_changes_over_goes_on_where_it_was),
         cmocka_unit_test(a_poll_that_goes_on_takes_no_notice_of_a_websocket),
     };
