@@ -67,14 +67,17 @@ static int put_state(struct dw_sqlite *s, const char *key, const char *text, int
     return dw_sqlite_run(stmt, err);
 }
 
-/* Where the queue ends, and the time of push `id` (-1: of the newest one). */
-static int read_mark(struct dw_sqlite *s, int64_t id, struct dw_mark *mark, struct dw_err *err)
+/* Where the queue ends, and the time of push `id` (-1: of the newest one).  `newest` (may be NULL): the same with
+ * the newest one's time. */
+static int read_marks(struct dw_sqlite *s, int64_t id, struct dw_mark *mark, struct dw_mark *newest, struct dw_err *err)
 {
     sqlite3_stmt *stmt;
     bool row;
     int rc = dw_sqlite_stmt(s, DW_SQL_MARK, &stmt, err);
 
     *mark = (struct dw_mark){0};
+    if (newest != NULL)
+        *newest = *mark;
     if (rc != DW_OK)
         return rc;
     if (id >= 0)
@@ -84,7 +87,14 @@ static int read_mark(struct dw_sqlite *s, int64_t id, struct dw_mark *mark, stru
         return rc;
     mark->id = sqlite3_column_int64(stmt, 0);
     mark->ms = sqlite3_column_int64(stmt, 1);
+    if (newest != NULL)
+        *newest = (struct dw_mark){mark->id, sqlite3_column_int64(stmt, 2)};
     return dw_sqlite_done(stmt, DW_OK);
+}
+
+static int read_mark(struct dw_sqlite *s, int64_t id, struct dw_mark *mark, struct dw_err *err)
+{
+    return read_marks(s, id, mark, NULL, err);
 }
 
 /* Does `now`, read for push `then.id`, show another past? */
@@ -97,13 +107,13 @@ static bool contradicts(const struct dw_mark *now, const struct dw_mark *then)
 
 int dw_sqlite_look(struct dw_sqlite *s, struct dw_err *err)
 {
-    struct dw_mark now;
-    int rc = read_mark(s, s->mark.id, &now, err);
+    struct dw_mark now, newest;
+    int rc = read_marks(s, s->mark.id, &now, &newest, err);
 
     if (rc == DW_OK && contradicts(&now, &s->mark))
         s->suspect = true;
     if (rc == DW_OK && !s->suspect && now.id > s->mark.id)
-        rc = read_mark(s, -1, &s->mark, err);
+        s->mark = newest;
     return rc;
 }
 

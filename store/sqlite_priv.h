@@ -92,6 +92,8 @@ const char *dw_sqlite_column(sqlite3_stmt *stmt, int column);
 void dw_sqlite_finalize(struct dw_sqlite *s, enum dw_db db);
 
 int dw_sqlite_begin(struct dw_sqlite *s, enum dw_db db, struct dw_err *err);
+/* One snapshot of the queue for several statements; ended by dw_sqlite_end as soon as possible. */
+int dw_sqlite_read(struct dw_sqlite *s, struct dw_err *err);
 /* Commits when rc is DW_OK (and rolls back if that fails), else rolls back; returns the outcome. */
 int dw_sqlite_end(struct dw_sqlite *s, enum dw_db db, int rc, struct dw_err *err);
 

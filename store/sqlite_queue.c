@@ -82,15 +82,17 @@ int dw_sqlite_pushes(struct dw_store *store, int64_t after, size_t max, dw_push_
     size_t count;
     int rc = dw_sqlite_stmt(s, DW_SQL_PUSHES, &stmt, err);
 
+    if (rc == DW_OK)
+        rc = dw_sqlite_read(s, err);
     if (rc != DW_OK)
         return rc;
     (void)sqlite3_bind_int64(stmt, 1, after);
     (void)sqlite3_bind_int64(stmt, 2, (sqlite3_int64)max);
     rc = read_pushes(stmt, fn, context, &after, &count, err);
-    if (rc != DW_OK || count == 0)
-        return rc;
     /* A backup that was restored since the last look must not pass for the queue's next pushes. */
-    rc = dw_sqlite_look(s, err);
+    if (rc == DW_OK && count > 0)
+        rc = dw_sqlite_look(s, err);
+    rc = dw_sqlite_end(s, DW_QUEUE, rc, err);
     return rc == DW_OK && s->suspect ? dw_err_set(err, DW_BUSY, "the queue was restored meanwhile, read it again") : rc;
 }
 
@@ -172,10 +174,13 @@ static int compare_rows(struct dw_sqlite *s, unsigned data_version, struct dw_er
     int rc = dw_sqlite_stmt(s, DW_SQL_ROWS_ADDED, &stmt, err);
 
     if (rc == DW_OK)
-        rc = dw_sqlite_int(stmt, 0, &rows, err);
+        rc = dw_sqlite_read(s, err);
     if (rc != DW_OK)
         return rc;
-    rc = dw_sqlite_look(s, err);
+    rc = dw_sqlite_int(stmt, 0, &rows, err);
+    if (rc == DW_OK)
+        rc = dw_sqlite_look(s, err);
+    rc = dw_sqlite_end(s, DW_QUEUE, rc, err);
     if (rc != DW_OK)
         return rc;
     if (!s->version_known || rows != s->rows_added || s->suspect)

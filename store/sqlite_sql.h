@@ -39,8 +39,10 @@
                           " ON CONFLICT (key) DO UPDATE SET value = excluded.value")                                   \
     X(ROWS_ADDED, DW_QUEUE, "SELECT total(seq) FROM sqlite_sequence WHERE name IN ('dw_push', 'dw_reply', 'dw_inbox')") \
     X(SEQUENCE, DW_QUEUE, "SELECT seq FROM sqlite_sequence WHERE name = ?1")                                           \
-    X(MARK, DW_QUEUE, "SELECT seq, (SELECT created_at FROM dw_push WHERE id = coalesce(?1, seq))"                      \
+    X(MARK, DW_QUEUE, "SELECT seq, (SELECT created_at FROM dw_push WHERE id = coalesce(?1, seq)),"                     \
+                      " (SELECT created_at FROM dw_push WHERE id = seq)"                                               \
                       " FROM sqlite_sequence WHERE name = 'dw_push'")                                                  \
+    X(QUEUE_READ, DW_QUEUE, "BEGIN")                                                                                    \
     X(MADE_AFTER, DW_QUEUE, "SELECT min(id) - 1 FROM dw_push WHERE created_at > ?1")                                   \
     X(PUSHES, DW_QUEUE, "SELECT " DW_TEXT_PUSH_COLUMNS " FROM dw_push p WHERE id > ?1 ORDER BY id LIMIT ?2")            \
     X(MAILBOX, DW_QUEUE, DW_TEXT_MAILBOX)                                                                               \

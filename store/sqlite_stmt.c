@@ -182,6 +182,11 @@ int dw_sqlite_begin(struct dw_sqlite *s, enum dw_db db, struct dw_err *err)
     return dw_sqlite_exec(s, db == DW_QUEUE ? DW_SQL_QUEUE_BEGIN : DW_SQL_STATE_BEGIN, err);
 }
 
+int dw_sqlite_read(struct dw_sqlite *s, struct dw_err *err)
+{
+    return dw_sqlite_exec(s, DW_SQL_QUEUE_READ, err);
+}
+
 int dw_sqlite_end(struct dw_sqlite *s, enum dw_db db, int rc, struct dw_err *err)
 {
     if (rc == DW_OK)
