@@ -83,6 +83,8 @@ bool dw_message_read(struct dw_message *message, const struct dw_inflow *inflow,
 {
     FCGX_Request *fcgx = &message->fcgx;
 
+    if (dw_record_unknown(inflow, reply))
+        return false;
     /* -1: with no listening socket the library can only return when this "connection" ends. */
     if (!fill_file(message, &inflow->bytes) || FCGX_InitRequest(fcgx, -1, FCGI_FAIL_ACCEPT_ON_INTR) != 0)
         return false;

@@ -3,7 +3,16 @@
 
 #include <string.h>
 
-enum { BEGIN_REQUEST = 1, ABORT_REQUEST = 2, END_REQUEST = 3, PARAMS = 4, STDIN = 5, STDOUT = 6 };
+enum {
+    BEGIN_REQUEST = 1,
+    ABORT_REQUEST = 2,
+    END_REQUEST = 3,
+    PARAMS = 4,
+    STDIN = 5,
+    STDOUT = 6,
+    GET_VALUES = 9,
+    UNKNOWN_TYPE = 11
+};
 
 #define HEADER ((size_t)8)
 #define CONTENT_MAX 65528 /* the largest multiple of 8 that the length field can say */
@@ -139,6 +148,18 @@ static void add_header(struct dw_buf *out, int type, uint16_t request_id, size_t
                                           0};
 
     dw_buf_add(out, header, sizeof header);
+}
+
+bool dw_record_unknown(const struct dw_inflow *inflow, struct dw_buf *out)
+{
+    const unsigned char *header = inflow->header;
+    const unsigned char content[8] = {header[1]};
+
+    if ((header[2] | header[3]) != 0 || header[1] == GET_VALUES)
+        return false;
+    add_header(out, UNKNOWN_TYPE, 0, sizeof content, 0);
+    dw_buf_add(out, content, sizeof content);
+    return true;
 }
 
 void dw_record_answer(struct dw_buf *out, uint16_t request_id, const char *head, size_t head_len, const char *body,

@@ -38,6 +38,10 @@ enum dw_inflow_state dw_inflow_feed(struct dw_inflow *inflow, const unsigned cha
  * worth looking at (parameters of more than one record).  Not NUL-terminated. */
 const char *dw_inflow_param(const struct dw_inflow *inflow, const char *name, size_t *len);
 
+/* True: what is complete is a management record of a type that nobody knows; appends the answer to it
+ * (FCGI_UNKNOWN_TYPE, section 4.2).  libfcgi would do so too, but leaks memory each time. */
+bool dw_record_unknown(const struct dw_inflow *inflow, struct dw_buf *out);
+
 /* Appends FCGI_STDOUT records with `head` and `body`, the empty record that ends the stream, and
  * FCGI_END_REQUEST (complete, status 0). */
 void dw_record_answer(struct dw_buf *out, uint16_t request_id, const char *head, size_t head_len, const char *body,

@@ -48,6 +48,8 @@ def run_quickstart():
         program = subprocess.Popen(
             [str(ROOT / "quickstart"), "--port", port],
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+            # A shell's background job ignores Ctrl-C, and so would what it starts.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         try:
             for _ in range(3000):  # a first build takes a while

@@ -162,6 +162,27 @@ static void management_records_and_aborts_are_left_to_the_library(void **unused)
     dw_buf_fini(&inflow.bytes);
 }
 
+static void an_unknown_management_record_is_answered_with_its_type(void **unused)
+{
+    struct dw_inflow inflow;
+    struct request request = {.len = 0};
+    struct dw_buf out = DW_BUF_INIT;
+
+    (void)unused;
+    record(&request, 99, 0, "what is this", 12, 4);
+    assert_int_equal(feed(&inflow, &request, 1, ROOM), DW_INFLOW_READY);
+    assert_true(dw_record_unknown(&inflow, &out));
+    assert_int_equal(out.len, 16);
+    assert_memory_equal(out.data, "\1\13\0\0\0\10\0\0\143\0\0\0\0\0\0\0", 16);
+    dw_buf_fini(&inflow.bytes);
+    dw_buf_fini(&out);
+    request.len = 0;
+    record(&request, 9, 0, "values", 6, 2);
+    assert_int_equal(feed(&inflow, &request, 1, ROOM), DW_INFLOW_READY);
+    assert_false(dw_record_unknown(&inflow, &out));
+    dw_buf_fini(&inflow.bytes);
+}
+
 /* Puts the STDOUT content of an answer together again and checks the frame. */
 static size_t stdout_of(const struct dw_buf *out, char *content)
 {
@@ -253,6 +274,7 @@ int main(void)
         cmocka_unit_test(a_second_request_on_the_connection_is_broken),
         cmocka_unit_test(parameters_without_end_are_broken),
         cmocka_unit_test(management_records_and_aborts_are_left_to_the_library),
+        cmocka_unit_test(an_unknown_management_record_is_answered_with_its_type),
         cmocka_unit_test(parameters_are_found_in_the_raw_request),
         cmocka_unit_test(nothing_is_found_in_a_request_that_has_not_begun),
         cmocka_unit_test(an_answer_of_any_length_arrives_whole),
