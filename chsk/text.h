@@ -7,14 +7,24 @@
 #include <stdint.h>
 #include <string.h>
 
-/* memcpy; up to 16 bytes as two words. */
+/* memcpy; up to 64 bytes in pieces that overlap. */
 static inline void dw_text_copy(char *to, const char *from, size_t len)
 {
     uint64_t first, last;
     uint32_t half, other;
 
-    if (len > 16) {
+    if (len > 64) {
         memcpy(to, from, len);
+    } else if (len > 16) {
+        char end[16];
+
+        memcpy(end, from + len - 16, 16);
+        memcpy(to, from, 16);
+        if (len > 32)
+            memcpy(to + 16, from + 16, 16);
+        if (len > 48)
+            memcpy(to + 32, from + 32, 16);
+        memcpy(to + len - 16, end, 16);
     } else if (len >= 8) {
         memcpy(&first, from, 8);
         memcpy(&last, from + len - 8, 8);
