@@ -1,7 +1,7 @@
 /* Housekeeping; see house.h.
  *
  * Timing: presence at once; departed clients at the end of their grace period; checkpoints every 50 ms
- * while there is writing (a small one stalls nobody) and a truncating one when it stops; retention in
+ * while there is writing, and when it stops, of a WAL that is worth it (WAL_BYTES); retention in
  * small chunks with pauses, so that an app's INSERT never waits for long; everything else on a slow
  * tick.
  *

@@ -310,3 +310,18 @@ bool dw_serve_client_id(struct dw_serving_call *call)
     call->client_id = id != NULL && id[0] != '\0' ? id : NULL;
     return call->client_id == NULL || is_client_id_fine(call);
 }
+
+bool dw_serve_client(struct dw_serving_call *call, const struct dw_packer **packer)
+{
+    if (!dw_serve_client_id(call))
+        return false;
+    if (call->client_id == NULL) {
+        dw_err_set(&call->err, DW_INVALID, "the parameter client-id is missing");
+        dw_serve_failed(call, "reading the parameters", DW_INVALID);
+        return false;
+    }
+    if (!dw_serve_admit(call))
+        return false;
+    *packer = dw_serve_packer(call, NULL);
+    return *packer != NULL;
+}

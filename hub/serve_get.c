@@ -316,17 +316,7 @@ struct dw_parked *dw_serve_get(struct dw_serving_call *call)
     struct dw_client_key key;
     int rc;
 
-    if (!dw_serve_client_id(call))
-        return NULL;
-    if (call->client_id == NULL) {
-        dw_err_set(&call->err, DW_INVALID, "the parameter client-id is missing");
-        dw_serve_failed(call, "reading the parameters", DW_INVALID);
-        return NULL;
-    }
-    if (!dw_serve_admit(call))
-        return NULL;
-    get.packer = dw_serve_packer(call, NULL);
-    if (get.packer == NULL)
+    if (!dw_serve_client(call, &get.packer))
         return NULL;
     rc = describe(&get, dw_params_find(&call->params, "handshake?") != NULL);
     key = (struct dw_client_key){DW_AJAX, call->identity.uid, call->client_id};

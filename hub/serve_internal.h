@@ -39,6 +39,9 @@ void dw_serve_keep(struct dw_client *client, const struct dw_chsk *state);
 /* Makes the handshake message the answer.  DW_NOMEM or what the packer says. */
 int dw_serve_handshake(struct dw_serving_call *call, const struct dw_packer *packer, int generation);
 
+/* What a poll and a WebSocket's opening need before anything else: a client id, admission, a packer; false: the
+ * answer is made. */
+bool dw_serve_client(struct dw_serving_call *call, const struct dw_packer **packer);
 /* Looks up the identity and admits the request; false: the answer is made. */
 bool dw_serve_admit(struct dw_serving_call *call);
 /* Turns an error inside into an answer: 4xx for what the client did, 503 for a locked database or a

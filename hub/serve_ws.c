@@ -106,17 +106,7 @@ struct dw_parked *dw_serve_ws(struct dw_serving_call *call)
     struct dw_client_key key;
     int rc;
 
-    if (!dw_serve_client_id(call))
-        return NULL;
-    if (call->client_id == NULL) {
-        dw_err_set(&call->err, DW_INVALID, "the parameter client-id is missing");
-        dw_serve_failed(call, "reading the parameters", DW_INVALID);
-        return NULL;
-    }
-    if (!dw_serve_admit(call))
-        return NULL;
-    opening.packer = dw_serve_packer(call, NULL);
-    if (opening.packer == NULL)
+    if (!dw_serve_client(call, &opening.packer))
         return NULL;
     if (is_full(call)) {
         dw_answer_text(call->answer, 503, "No more WebSockets are taken here; come back later");
