@@ -139,6 +139,13 @@ int dw_cli_expect(struct dw_cli *cli, int low, int high)
     return DW_EXIT_GO_ON;
 }
 
+int dw_cli_begin(struct dw_cli *cli, const struct dw_option *options, int low, int high, int argc, char *const *argv)
+{
+    int status = dw_cli_parse(cli, options, argc, argv);
+
+    return status == DW_EXIT_GO_ON ? dw_cli_expect(cli, low, high) : status;
+}
+
 int dw_cli_number(struct dw_cli *cli, const char *what, const char *text, int64_t low, int64_t *value)
 {
     char *end;

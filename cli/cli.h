@@ -47,6 +47,8 @@ struct dw_option {
  * there is into cli->args.  "--" ends the options; "-" and "-5" are none.  Returns DW_EXIT_GO_ON, or the exit
  * status to end with (after --help, or when it has said what is wrong). */
 int dw_cli_parse(struct dw_cli *cli, const struct dw_option *options, int argc, char *const *argv);
+/* The same, and then dw_cli_expect: how most commands begin. */
+int dw_cli_begin(struct dw_cli *cli, const struct dw_option *options, int low, int high, int argc, char *const *argv);
 /* One such option at argv[*at]: moves *at to its last word.  *found: it was one of `options`. */
 int dw_cli_option(struct dw_cli *cli, const struct dw_option *options, int argc, char *const *argv, int *at,
                   bool *found);

@@ -188,10 +188,8 @@ static int run(struct dw_cli *cli, int argc, char *const *argv)
                                         {"json", NULL, &view.json},
                                         {"follow", NULL, &following},
                                         {NULL, NULL, NULL}};
-    int status = dw_cli_parse(cli, options, argc, argv);
+    int status = dw_cli_begin(cli, options, 0, 0, argc, argv);
 
-    if (status == DW_EXIT_GO_ON)
-        status = dw_cli_expect(cli, 0, 0);
     if (status == DW_EXIT_GO_ON)
         status = start(&view, after, limit);
     if (status == DW_EXIT_GO_ON)

@@ -81,10 +81,8 @@ static int run(struct dw_cli *cli, int argc, char *const *argv)
     struct dw_err err = {.code = 0};
     const char *path;
     int rc;
-    int status = dw_cli_parse(cli, NULL, argc, argv);
+    int status = dw_cli_begin(cli, NULL, 0, 0, argc, argv);
 
-    if (status == DW_EXIT_GO_ON)
-        status = dw_cli_expect(cli, 0, 0);
     if (status == DW_EXIT_GO_ON)
         status = dw_cli_load(cli);
     if (status != DW_EXIT_GO_ON)

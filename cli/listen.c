@@ -59,10 +59,8 @@ static int run(struct dw_cli *cli, int argc, char *const *argv)
                                         {"json", NULL, &json},
                                         {NULL, NULL, NULL}};
     char own_id[64];
-    int status = dw_cli_parse(cli, options, argc, argv);
+    int status = dw_cli_begin(cli, options, 1, 1, argc, argv);
 
-    if (status == DW_EXIT_GO_ON)
-        status = dw_cli_expect(cli, 1, 1);
     if (status != DW_EXIT_GO_ON)
         return status;
     if (ajax && ws)

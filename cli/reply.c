@@ -22,10 +22,8 @@ static int run(struct dw_cli *cli, int argc, char *const *argv)
     struct dw_err err = {.code = 0};
     int64_t id = 0;
     int rc;
-    int status = dw_cli_parse(cli, options, argc, argv);
+    int status = dw_cli_begin(cli, options, 2, 2, argc, argv);
 
-    if (status == DW_EXIT_GO_ON)
-        status = dw_cli_expect(cli, 2, 2);
     if (status == DW_EXIT_GO_ON)
         status = dw_cli_number(cli, "INBOX_ID", cli->args[0], 1, &id);
     if (status == DW_EXIT_GO_ON)

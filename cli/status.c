@@ -306,10 +306,8 @@ static int run(struct dw_cli *cli, int argc, char *const *argv)
     const struct dw_option options[] = {{"json", NULL, &json}, {NULL, NULL, NULL}};
     struct dw_err err = {.code = 0};
     int rc;
-    int status = dw_cli_parse(cli, options, argc, argv);
+    int status = dw_cli_begin(cli, options, 0, 0, argc, argv);
 
-    if (status == DW_EXIT_GO_ON)
-        status = dw_cli_expect(cli, 0, 0);
     if (status == DW_EXIT_GO_ON)
         status = dw_cli_open(cli, false);
     if (status != DW_EXIT_GO_ON)
