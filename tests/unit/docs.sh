@@ -1,20 +1,7 @@
 #!/bin/bash
 # TAP: all of docs/ is installed and in README's table, and links between the texts lead somewhere.
-set -u
-export LC_ALL=C
-srcdir=${DW_SRCDIR:-$(cd "$(dirname "$0")/../.." && pwd)}
-cd "$srcdir" || exit 1
-n=0
-
-verdict() { # NAME FINDINGS
-    n=$((n + 1))
-    if [ -z "$2" ]; then
-        echo "ok $n - $1"
-    else
-        echo "not ok $n - $1"
-        printf '%s\n' "$2" | sed 's/^/#   /'
-    fi
-}
+# shellcheck source=tests/unit/tap.sh
+. "$(dirname "$0")/tap.sh"
 
 verdict "every page of docs/ is installed" "$(for page in docs/*.md; do
     grep -q "^dist_docs_DATA = .*\b$page\b" Makefile.am || echo "$page is not in dist_docs_DATA"

@@ -1,21 +1,8 @@
 #!/bin/bash
 # TAP: the layer rule and the size limits of HACKING.md, read off the sources and off libchsk.a.
-set -u
-export LC_ALL=C
-srcdir=${DW_SRCDIR:-$(cd "$(dirname "$0")/../.." && pwd)}
+# shellcheck source=tests/unit/tap.sh
+. "$(dirname "$0")/tap.sh"
 builddir=${DW_BUILDDIR:-$srcdir}
-cd "$srcdir" || exit 1
-n=0
-
-verdict() { # NAME FINDINGS: ok when there are none
-    n=$((n + 1))
-    if [ -z "$2" ]; then
-        echo "ok $n - $1"
-    else
-        echo "not ok $n - $1"
-        printf '%s\n' "$2" | sed 's/^/#   /'
-    fi
-}
 
 sources_of() { # FOLDER...
     local folder

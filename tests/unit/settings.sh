@@ -1,21 +1,8 @@
 #!/bin/bash
 # TAP: docs/settings.md, dumbwaiter.conf(5) and the sample configuration name every setting of
 # base/conf.h with its default, and no others.
-set -u
-export LC_ALL=C
-srcdir=${DW_SRCDIR:-$(cd "$(dirname "$0")/../.." && pwd)}
-cd "$srcdir" || exit 1
-n=0
-
-verdict() { # NAME FINDINGS
-    n=$((n + 1))
-    if [ -z "$2" ]; then
-        echo "ok $n - $1"
-    else
-        echo "not ok $n - $1"
-        printf '%s\n' "$2" | sed 's/^/#   /'
-    fi
-}
+# shellcheck source=tests/unit/tap.sh
+. "$(dirname "$0")/tap.sh"
 
 # "section.key default" of each setting; the default of a WORD is its first word, the session query is a macro.
 settings=$(awk '

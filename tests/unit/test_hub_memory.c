@@ -1,46 +1,16 @@
 /* The hub when memory is short: each allocation of a client's visit is made to fail in turn.  The answer
  * is an error then, nothing leaks, and the client that tries again gets its event.  The linker sends
- * malloc and its kin to the functions below (see the Makefile). */
+ * malloc and its kin to failing.c (see the Makefile). */
 #include "hub/lot.h"
 #include "hub/serve.h"
 #include "store/store.h"
 
+#include "tests/unit/failing.h"
 #include "tests/unit/tap.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-
-static long failing_call = -1, calls;
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *memory, size_t size);
-void *__real_reallocarray(void *memory, size_t count, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *memory, size_t size);
-void *__wrap_reallocarray(void *memory, size_t count, size_t size);
-
-void *__wrap_malloc(size_t size)
-{
-    return calls++ == failing_call ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-    return calls++ == failing_call ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *memory, size_t size)
-{
-    return calls++ == failing_call ? NULL : __real_realloc(memory, size);
-}
-
-void *__wrap_reallocarray(void *memory, size_t count, size_t size)
-{
-    return calls++ == failing_call ? NULL : __real_reallocarray(memory, count, size);
-}
 
 struct visit {
     struct dw_conf conf;

@@ -1,31 +1,9 @@
 /* Every packer when memory is short: each allocation of a read and of a write is made to fail in
  * turn, and the answer must be DW_NOMEM without a leak.  The linker sends this program's calls of
- * malloc and its kin to the functions below (see the Makefile). */
+ * malloc and its kin to failing.c (see the Makefile). */
 #include "packing.h"
 
-static long failing_call = -1, calls;
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *memory, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *memory, size_t size);
-
-void *__wrap_malloc(size_t size)
-{
-    return calls++ == failing_call ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-    return calls++ == failing_call ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *memory, size_t size)
-{
-    return calls++ == failing_call ? NULL : __real_realloc(memory, size);
-}
+#include "tests/unit/failing.h"
 
 /* A message that needs every kind of growth: many values, deep nesting, big maps, long text. */
 static const struct dw_value *rich_value(struct dw_arena *arena)

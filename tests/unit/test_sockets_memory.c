@@ -1,40 +1,10 @@
 /* The hub's WebSockets when memory is short: each allocation of a client's visit is made to fail in turn.  The
- * linker sends malloc and its kin to the functions below (see the Makefile). */
+ * linker sends malloc and its kin to failing.c (see the Makefile). */
+#include "tests/unit/failing.h"
 #include "tests/unit/socketing.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-static long failing_call = -1, calls;
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *memory, size_t size);
-void *__real_reallocarray(void *memory, size_t count, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *memory, size_t size);
-void *__wrap_reallocarray(void *memory, size_t count, size_t size);
-
-void *__wrap_malloc(size_t size)
-{
-    return calls++ == failing_call ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-    return calls++ == failing_call ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *memory, size_t size)
-{
-    return calls++ == failing_call ? NULL : __real_realloc(memory, size);
-}
-
-void *__wrap_reallocarray(void *memory, size_t count, size_t size)
-{
-    return calls++ == failing_call ? NULL : __real_reallocarray(memory, count, size);
-}
 
 /* Handshake, push, callback, reply, with each allocation failing in turn; then once more without. */
 static bool visit_with_failure(long nth)
