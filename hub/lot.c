@@ -231,6 +231,14 @@ void dw_lot_adopt(struct dw_lot *lot, struct dw_parked *parked)
         dw_lot_await_reply(lot, parked, first);
 }
 
+void dw_lot_turn_back(struct dw_lot *lot, struct dw_parked *parked)
+{
+    depart(lot, parked);
+    parked->kind = DW_PARKED_MUTE; /* it is in no index */
+    add(lot, parked);
+    answer_timeout(lot, parked, false);
+}
+
 void dw_lot_drop(struct dw_lot *lot, struct dw_parked *parked)
 {
     depart(lot, parked);

@@ -140,24 +140,16 @@ const struct dw_packer *dw_serve_packer(struct dw_serving_call *call, const char
 struct dw_parked *dw_serve_park(struct dw_serving_call *call, enum dw_parked_kind kind, const struct dw_packer *packer,
                                 int generation)
 {
-    const char *uid = call->identity.uid, *client_id = call->client_id != NULL ? call->client_id : "";
-    size_t uid_size = uid != NULL ? strlen(uid) + 1 : 0, id_size = strlen(client_id) + 1;
-    struct dw_parked *parked = calloc(1, sizeof *parked + uid_size + id_size);
+    struct dw_parked *parked =
+        dw_parked_new(kind, call->identity.uid, call->client_id != NULL ? call->client_id : "");
 
     if (parked == NULL) {
         dw_serve_failed(call, "holding a request", DW_NOMEM);
         return NULL;
     }
-    parked->kind = kind;
     parked->packer = packer;
     parked->generation = (uint8_t)generation;
     parked->deadline_ms = dw_clock_mono_ms() + call->server->hub->conf->chsk_lp_timeout_ms;
-    if (uid != NULL) {
-        memcpy(parked->names, uid, uid_size);
-        parked->uid = parked->names;
-    }
-    memcpy(parked->names + uid_size, client_id, id_size);
-    parked->client_id = parked->names + uid_size;
     return parked;
 }
 
