@@ -124,8 +124,8 @@ static void on_holder(struct dw_fcgi *fcgi)
         return;
     }
     if (hello.settings != settings_of(fcgi)) {
-        dw_log_info("polls are held by each process itself: the one that holds for others has other settings");
-        handover->unusable = true;
+        /* A site that is being set up anew, say: the holder will end, and the next poll looks again. */
+        dw_log_debug("the process that holds the polls of others has other settings: this one keeps its own");
         leave_holder(fcgi);
         return;
     }
