@@ -77,7 +77,7 @@ static int load(struct dw_cli *cli, struct dw_doctor *d, struct dw_conf *conf, s
 static void check_security(struct dw_doctor *d)
 {
     const struct dw_conf *conf = d->conf;
-    bool by_cookie = is(conf->auth_uid, "session") || is(conf->auth_uid, "remote_user");
+    bool by_cookie = !is(conf->auth_uid, "client_id") && !is(conf->auth_uid, "none");
     bool any_origin = is(conf->auth_allowed_origins, "*");
 
     if (is(conf->auth_csrf, "off") && any_origin && by_cookie)
