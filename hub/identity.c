@@ -61,7 +61,7 @@ static void log_csrf(const struct dw_hub *hub, const struct dw_identity *identit
     static struct dw_log_limit no_cookie, unknown, tokenless, missing, wrong;
     const char *cookie = hub->conf->auth_session_cookie;
 
-    if (strcmp(hub->conf->auth_uid, "token") == 0)
+    if (dw_identity_token_param(hub->conf) != NULL)
         dw_identity_token_log(hub->conf, identity, has_token);
     else if (!identity->session.found && !identity->has_cookie)
         dw_log_limited(&no_cookie, DW_LOG_INFO, "refused: the request has no cookie %s (auth.session_cookie)", cookie);

@@ -8,6 +8,11 @@
 
 #include <string.h>
 
+const char *dw_identity_token_param(const struct dw_conf *conf)
+{
+    return strcmp(conf->auth_uid, "token") == 0 ? conf->auth_token_param : NULL;
+}
+
 /* The token and where it was; *found false: there is none. */
 static int find(const struct dw_conf *conf, const struct dw_request *request, const struct dw_params *params,
                 struct dw_buf *text, struct dw_identity *identity, bool *found)

@@ -15,6 +15,9 @@ int dw_identity_from_token(const struct dw_conf *conf, struct dw_keyfile *file, 
                            const struct dw_params *params, struct dw_arena *arena, struct dw_identity *identity,
                            struct dw_err *err);
 
+/* The name of the parameter, NULL where tokens are not asked for. */
+const char *dw_identity_token_param(const struct dw_conf *conf);
+
 /* Says why the CSRF check has failed.  `has_csrf`: the request had a CSRF token. */
 void dw_identity_token_log(const struct dw_conf *conf, const struct dw_identity *identity, bool has_csrf);
 

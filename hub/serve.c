@@ -109,7 +109,7 @@ void dw_serve_failed(struct dw_serving_call *call, const char *doing, int rc)
 bool dw_serve_admit(struct dw_serving_call *call)
 {
     struct dw_server *server = call->server;
-    bool by_token = strcmp(server->hub->conf->auth_uid, "token") == 0;
+    bool by_token = dw_identity_token_param(server->hub->conf) != NULL;
     int rc;
 
     if (by_token)
