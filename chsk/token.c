@@ -120,18 +120,22 @@ static int read_object(const char *text, size_t len, const char *what, struct dw
     unsigned char json[DW_TOKEN_MAX / 4 * 3];
     struct dw_err why = {.code = 0};
     size_t json_len = 0;
-    int rc;
+    int rc = DW_INVALID;
 
-    if (sodium_base642bin(json, sizeof json, text, len, NULL, &json_len, NULL, BASE64URL) != 0)
-        return dw_err_set(err, DW_INVALID, "its %s is no base64url without padding", what);
+    if (sodium_base642bin(json, sizeof json, text, len, NULL, &json_len, NULL, BASE64URL) != 0) {
+        dw_err_set(err, rc, "its %s is no base64url without padding", what);
+        return rc;
+    }
     rc = dw_json_read_unique((const char *)json, json_len, NULL, arena, object, &why);
+    if (rc == DW_OK && (*object)->type == DW_T_MAP)
+        return DW_OK;
     if (rc == DW_NOMEM)
-        return no_memory(err);
-    if (rc != DW_OK)
-        return dw_err_set(err, DW_INVALID, "its %s can't be read: %s", what, dw_err_say(&why, rc));
-    if ((*object)->type != DW_T_MAP)
-        return dw_err_set(err, DW_INVALID, "its %s is no JSON object", what);
-    return DW_OK;
+        no_memory(err);
+    else if (rc == DW_OK)
+        dw_err_set(err, DW_INVALID, "its %s is no JSON object", what);
+    else
+        dw_err_set(err, DW_INVALID, "its %s can't be read: %s", what, dw_err_say(&why, rc));
+    return rc == DW_NOMEM ? DW_NOMEM : DW_INVALID;
 }
 
 static const struct dw_value *member(const struct dw_value *object, const char *name)
