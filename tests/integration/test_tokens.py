@@ -14,10 +14,11 @@ from urllib.parse import quote
 import pytest
 
 from clients import Http, fcgi, form, handshake, poll
-from harness import CLI, RESPONDER, SLOW, SOURCE, wait_until
+from harness import CLI, RESPONDER, SIDECAR, SLOW, SOURCE, wait_until
 from websocket import Client, Refused
 
 OK, FAILED, USAGE, REFUSED, NOQUEUE = range(5)
+with_sidecar = pytest.mark.skipif(not os.path.exists(SIDECAR), reason="built without libwebsockets")
 HEADER = {"alg": "HS256", "typ": "JWT"}
 MORE = "&packer=json"
 
@@ -291,6 +292,7 @@ def open_socket(sidecar, query, **headers):
     return Client(sidecar.address, "w1", query, headers=headers)
 
 
+@with_sidecar
 def test_a_websocket_by_parameter_and_by_cookie(site):
     sidecar = site.world.sidecar(LOG_LEVEL="debug")
     tokens = [site.token("alice", data={"n": 1}), site.token("bob", csrf="c c"), site.token(ttl=-1)]
@@ -309,6 +311,20 @@ def test_a_websocket_by_parameter_and_by_cookie(site):
     log = site.world.tail(sidecar.log)
     assert "the token in the parameter token is not taken: it expired" in log
     assert not any(part in log for token in tokens for part in token.split("."))
+
+
+@with_sidecar
+def test_the_listening_command_takes_a_token_in_its_url(site):
+    sidecar = site.world.sidecar()
+    url = "http://%s/chsk?token=%s" % (sidecar.address, site.token())
+    listener = subprocess.Popen([CLI, "listen", "--ws", "--json", url], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                text=True)
+    try:
+        line = json.loads(listener.stdout.readline())
+    finally:
+        listener.terminate()
+        listener.communicate(timeout=30)
+    assert line["uid"] == "alice", line
 
 
 def test_plain_cgi(site):
