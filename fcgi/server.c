@@ -11,6 +11,7 @@
 #include "fcgi/message.h"
 #include "fcgi/server_internal.h"
 #include "hub/arrival.h"
+#include "hub/identity_token.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -80,7 +81,9 @@ static void note_arrival(struct dw_fcgi *fcgi, const struct dw_inflow *inflow)
         return;
     if (method == NULL || method_len != 3 || memcmp(method, "GET", 3) != 0 || query == NULL)
         return;
-    if (dw_arrival_of(query, query_len, cookie, cookie_len, user, user_len, &arrival) && !arrival.handshake)
+    if (dw_arrival_of(query, query_len, dw_identity_token_param(fcgi->backend.hub.conf), cookie, cookie_len, user,
+                      user_len, &arrival) &&
+        !arrival.handshake)
         dw_store_arrival_note(fcgi->backend.house_store, arrival.key, arrival.udt);
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "hub/keyfile.h"
 
 #include <string.h>
 
@@ -16,6 +17,9 @@
 
 int dw_hub_init(struct dw_hub *hub, struct dw_conf *conf, enum dw_serving serving, struct dw_err *err)
 {
+    struct dw_buf key_path = DW_BUF_INIT;
+    int rc;
+
     memset(hub, 0, sizeof *hub);
     hub->conf = conf;
     atomic_init(&hub->worker, -1);
@@ -33,6 +37,10 @@ int dw_hub_init(struct dw_hub *hub, struct dw_conf *conf, enum dw_serving servin
     hub->holders_max = conf->limits_holders;
     if (hub->holders_max == 0)
         hub->holders_max = serving == DW_SERVING_CGI ? HOLDERS_CGI : HOLDERS_FASTCGI;
+    rc = dw_keyfile_path(conf, &key_path, err); /* nobody should have to send a token to learn of a bad one */
+    dw_buf_fini(&key_path);
+    if (rc != DW_OK)
+        return rc;
     if (strcmp(conf->auth_csrf, "off") == 0)
         dw_log_warn("auth.csrf is off: any web page that a user visits can send in that user's name");
     return DW_OK;

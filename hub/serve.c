@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "hub/identity_token.h"
 #include "hub/serve_internal.h"
 
 #include <stdio.h>
@@ -34,6 +35,7 @@ void dw_server_free(struct dw_server *server)
         return;
     dw_outbox_free(server->outbox);
     dw_arena_free(server->arena);
+    dw_keyfile_fini(&server->keyfile);
     free(server);
 }
 
@@ -107,10 +109,16 @@ void dw_serve_failed(struct dw_serving_call *call, const char *doing, int rc)
 bool dw_serve_admit(struct dw_serving_call *call)
 {
     struct dw_server *server = call->server;
-    int rc = dw_identity_find(server->hub, server->store, call->request, call->client_id, &call->identity, &call->err);
+    bool by_token = dw_identity_token_param(server->hub->conf) != NULL;
+    int rc;
 
+    if (by_token)
+        rc = dw_identity_from_token(server->hub->conf, &server->keyfile, call->request, &call->params, server->arena,
+                                    &call->identity, &call->err);
+    else
+        rc = dw_identity_find(server->hub, server->store, call->request, call->client_id, &call->identity, &call->err);
     if (rc != DW_OK) {
-        dw_serve_failed(call, "looking up the session", rc);
+        dw_serve_failed(call, by_token ? "checking a token" : "looking up the session", rc);
         return false;
     }
     return dw_identity_admit(server->hub, &call->identity, call->request, &call->params, call->answer);

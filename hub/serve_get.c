@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "chsk/step.h"
 #include "hub/arrival.h"
+#include "hub/identity_token.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -153,8 +154,8 @@ static int describe(struct get *get, bool handshake)
     struct dw_input *in = &get->input;
 
     /* There is a client id: it was checked before. */
-    (void)dw_arrival_of(request->query, strlen(request->query), request->cookie, length(request->cookie),
-                        request->remote_user, length(request->remote_user), &get->arrival);
+    (void)dw_arrival_of(request->query, strlen(request->query), dw_identity_token_param(conf), request->cookie,
+                        length(request->cookie), request->remote_user, length(request->remote_user), &get->arrival);
     in->kind = DW_IN_GET;
     in->now_ms = dw_clock_wall_ms();
     in->hold_ms = conf->chsk_lp_timeout_ms;
