@@ -351,7 +351,11 @@ static void take_in(struct dw_fcgi *fcgi, struct dw_guest *guest, const struct l
     parked->connection.fcgi.guest = guest;
     guest->worker = loan->lender;
     guest->polls++;
-    dw_fcgi_hold(fcgi, parked);
+    /* After the state was lost this process may have another number, and the poll's slot another client. */
+    if (loan->holder == atomic_load_explicit(&fcgi->backend.hub.worker, memory_order_relaxed))
+        dw_fcgi_hold(fcgi, parked);
+    else
+        dw_fcgi_turn_back(fcgi, parked);
 }
 
 /* 1: a poll was taken in; 0: there is none now; -1: the guest is gone, or talks nonsense. */

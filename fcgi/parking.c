@@ -120,7 +120,7 @@ static void rest(struct dw_fcgi *fcgi)
     fcgi->wake = NULL;
 }
 
-static void turn_back(struct dw_fcgi *fcgi, struct dw_parked *parked)
+void dw_fcgi_turn_back(struct dw_fcgi *fcgi, struct dw_parked *parked)
 {
     struct dw_err err = {0};
     int rc = open_lot(fcgi, &err);
@@ -130,6 +130,7 @@ static void turn_back(struct dw_fcgi *fcgi, struct dw_parked *parked)
         return;
     }
     dw_log_error("a request can't be answered: %s", dw_err_say(&err, rc));
+    dw_handover_returned(fcgi, parked);
     (void)close(parked->connection.fcgi.descriptor);
     free(parked);
 }
@@ -143,6 +144,6 @@ void dw_fcgi_park(struct dw_fcgi *fcgi, struct dw_parked *parked)
     } else if (dw_handover_lend(fcgi, parked)) {
         rest(fcgi);
     } else {
-        turn_back(fcgi, parked);
+        dw_fcgi_turn_back(fcgi, parked);
     }
 }

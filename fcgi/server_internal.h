@@ -104,6 +104,8 @@ void dw_fcgi_leave(struct dw_fcgi *fcgi, struct dw_link *link);
 void dw_fcgi_park(struct dw_fcgi *fcgi, struct dw_parked *parked);
 /* Holds it here. */
 void dw_fcgi_hold(struct dw_fcgi *fcgi, struct dw_parked *parked);
+/* Answers it with its time-out: it can't be held where its row says that it is. */
+void dw_fcgi_turn_back(struct dw_fcgi *fcgi, struct dw_parked *parked);
 /* Something happened on a parked request's connection. */
 void dw_fcgi_on_parked(struct dw_fcgi *fcgi, struct dw_parked *parked);
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import stat
 import time
@@ -171,6 +172,18 @@ def test_a_killed_holder_s_clients_count_as_gone_after_their_grace(make_world):
     wait_until(lambda: world.sql("SELECT count(*) FROM dw_online") == [(PROCESSES - most,)], 15 * SLOW,
                "those whose polls it held are gone, and no others")
     assert world.sql("SELECT count(*) FROM dw_inbox WHERE event = 'chsk/uidport-close'") == [(most,)]
+
+
+def test_after_the_state_was_lost_all_come_back_and_are_held_again(crowd):
+    crowd.settle()
+    shutil.rmtree(crowd.world.db_path + "-dw")
+    crowd.push()
+    for n in range(PROCESSES):
+        assert crowd.held[n].receive(10 * SLOW).text in (TIMEOUT, "[[[:test/n %d]] nil]" % crowd.sent)
+        # A poll of a client that nobody knows is a handshake.
+        assert "[:chsk/handshake " in fcgi(crowd.processes[n].address, "GET", poll(crowd.clients[n])).text
+    crowd.settle()
+    assert crowd.holder()[1] >= PROCESSES // 2
 
 
 def test_a_process_with_other_settings_keeps_its_polls(world):
