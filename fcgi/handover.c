@@ -342,7 +342,8 @@ static struct dw_parked *unpack(const struct loan *loan, const char *names, size
     return parked;
 }
 
-static void take_in(struct dw_fcgi *fcgi, struct dw_guest *guest, const struct loan *loan, struct dw_parked *parked)
+/* False: its lender has to ask for the holder's number again. */
+static bool take_in(struct dw_fcgi *fcgi, struct dw_guest *guest, const struct loan *loan, struct dw_parked *parked)
 {
     int64_t latest = dw_clock_mono_ms() + fcgi->conf->chsk_lp_timeout_ms;
 
@@ -352,10 +353,12 @@ static void take_in(struct dw_fcgi *fcgi, struct dw_guest *guest, const struct l
     guest->worker = loan->lender;
     guest->polls++;
     /* After the state was lost this process may have another number, and the poll's slot another client. */
-    if (loan->holder == atomic_load_explicit(&fcgi->backend.hub.worker, memory_order_relaxed))
+    if (loan->holder == atomic_load_explicit(&fcgi->backend.hub.worker, memory_order_relaxed)) {
         dw_fcgi_hold(fcgi, parked);
-    else
-        dw_fcgi_turn_back(fcgi, parked);
+        return true;
+    }
+    dw_fcgi_turn_back(fcgi, parked);
+    return false;
 }
 
 /* 1: a poll was taken in; 0: there is none now; -1: the guest is gone, or talks nonsense. */
@@ -386,8 +389,7 @@ static int take_one(struct dw_fcgi *fcgi, struct dw_guest *guest)
         return -1;
     }
     parked->connection.fcgi.descriptor = descriptor;
-    take_in(fcgi, guest, &loan, parked);
-    return 1;
+    return take_in(fcgi, guest, &loan, parked) ? 1 : -1;
 }
 
 static void on_guest(struct dw_fcgi *fcgi, struct dw_guest *guest)

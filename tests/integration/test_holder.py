@@ -182,6 +182,9 @@ def test_after_the_state_was_lost_all_come_back_and_are_held_again(crowd):
         assert crowd.held[n].receive(10 * SLOW).text in (TIMEOUT, "[[[:test/n %d]] nil]" % crowd.sent)
         # A poll of a client that nobody knows is a handshake.
         assert "[:chsk/handshake " in fcgi(crowd.processes[n].address, "GET", poll(crowd.clients[n])).text
+        # It starts again from what is retained.
+        again = fcgi(crowd.processes[n].address, "GET", poll(crowd.clients[n])).text
+        assert numbers(again) == list(range(1, crowd.sent + 1))
     crowd.settle()
     assert crowd.holder()[1] >= PROCESSES // 2
 
