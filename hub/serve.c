@@ -96,6 +96,10 @@ void dw_serve_failed(struct dw_serving_call *call, const char *doing, int rc)
         dw_answer_text(call->answer, 503, "The event queue can't be written at the moment");
         call->answer->retry_ms = dw_hub_retry_ms(hub);
         break;
+    case DW_TIMEOUT:
+        dw_answer_text(call->answer, 503, "The session could not be looked up in time");
+        call->answer->retry_ms = dw_hub_retry_ms(hub);
+        break;
     default:
         dw_answer_text(call->answer, 500, "The server failed; its log says why");
         break;
