@@ -32,7 +32,8 @@ enum kind { KIND_PARKED, KIND_ARRIVING, KIND_LEAVING, KIND_LISTEN, KIND_NOTIFY, 
 #define ACCEPT_ROUND 64     /* connections accepted before looking at anything else */
 #define ACCEPT_PAUSE_MS 100 /* when out of descriptors */
 #define STOP_PATIENCE_MS 5000
-#define LOOP_BUSY_MS 20 /* everyone waits while the loop waits for a lock: what needs it is tried again */
+#define LOOP_SESSION_MS 50 /* likewise while it looks a session up again */
+#define LOOP_BUSY_MS 20    /* everyone waits while the loop waits for a lock: what needs it is tried again */
 
 static bool watch(struct dw_fcgi *fcgi, int op, int descriptor, uint32_t events, void *pointer, enum kind kind)
 {
@@ -238,6 +239,8 @@ static int open_lot(struct dw_fcgi *fcgi, struct dw_err *err)
         return DW_OK;
     if (options.busy_ms > LOOP_BUSY_MS)
         options.busy_ms = LOOP_BUSY_MS;
+    if (options.session_ms > LOOP_SESSION_MS)
+        options.session_ms = LOOP_SESSION_MS;
     if (fcgi->store == NULL)
         rc = dw_store_open_sqlite(&options, &fcgi->store, err);
     if (rc == DW_OK && fcgi->wake == NULL)

@@ -1,16 +1,26 @@
 /* Response heads; see request.h. */
 #include "hub/request.h"
 
+#include "base/clock.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 
 #define FORM_FACTOR 3
 #define FORM_FIELDS 4096
+#define FAR_MS INT64_C(1000000000000) /* 30 years */
 
 size_t dw_request_body_max(const struct dw_conf *conf)
 {
     return FORM_FACTOR * (size_t)conf->limits_message_bytes + FORM_FIELDS;
+}
+
+int64_t dw_parked_expiry(const struct dw_parked *parked)
+{
+    int64_t left = parked->expires_at - dw_clock_wall_ms();
+
+    return parked->expires_at == 0 || left > FAR_MS ? INT64_MAX : dw_clock_mono_ms() + left;
 }
 
 static const char *reason(int status)

@@ -73,6 +73,8 @@ struct dw_parked {
     int64_t after;        /* POLL, SOCKET: shown everything up to this push id */
     int64_t inbox_id;     /* CALLBACK, ASKED */
     int64_t deadline_ms;  /* monotonic */
+    int64_t expires_at;   /* Unix ms at which its uid ends; 0: never */
+    int64_t looked_us;    /* monotonic; when its session was looked up last */
     union {
         struct {
             int descriptor;
@@ -91,7 +93,11 @@ struct dw_parked {
     struct dw_parked *next_marked;
     const char *uid;       /* NULL: none; stored behind the struct */
     const char *client_id; /* stored behind the struct */
+    const char *sid;       /* of the session that the uid comes from, NULL: of none; stored behind the struct */
     char names[];
 };
+
+/* Monotonic ms at which its uid ends, as far as that is known; INT64_MAX: never. */
+int64_t dw_parked_expiry(const struct dw_parked *parked);
 
 #endif

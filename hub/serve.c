@@ -145,8 +145,11 @@ struct dw_parked *dw_serve_park(struct dw_serving_call *call, enum dw_parked_kin
                                 int generation)
 {
     const char *uid = call->identity.uid, *client_id = call->client_id != NULL ? call->client_id : "";
+    const char *sid = call->identity.sid;
     size_t uid_size = uid != NULL ? strlen(uid) + 1 : 0, id_size = strlen(client_id) + 1;
-    struct dw_parked *parked = calloc(1, sizeof *parked + uid_size + id_size);
+    size_t sid_size = sid != NULL ? strlen(sid) + 1 : 0;
+    struct dw_parked *parked = calloc(1, sizeof *parked + uid_size + id_size + sid_size);
+    int64_t expiry;
 
     if (parked == NULL) {
         dw_serve_failed(call, "holding a request", DW_NOMEM);
@@ -156,12 +159,21 @@ struct dw_parked *dw_serve_park(struct dw_serving_call *call, enum dw_parked_kin
     parked->packer = packer;
     parked->generation = (uint8_t)generation;
     parked->deadline_ms = dw_clock_mono_ms() + call->server->hub->conf->chsk_lp_timeout_ms;
+    parked->expires_at = call->identity.expires_at;
+    parked->looked_us = call->identity.looked_us;
+    expiry = dw_parked_expiry(parked);
+    if (expiry < parked->deadline_ms)
+        parked->deadline_ms = expiry;
     if (uid != NULL) {
         memcpy(parked->names, uid, uid_size);
         parked->uid = parked->names;
     }
     memcpy(parked->names + uid_size, client_id, id_size);
     parked->client_id = parked->names + uid_size;
+    if (sid != NULL) {
+        memcpy(parked->names + uid_size + id_size, sid, sid_size);
+        parked->sid = parked->names + uid_size + id_size;
+    }
     return parked;
 }
 

@@ -21,7 +21,14 @@ struct dw_store {
 };
 
 static uint32_t version; /* what every double answers */
-static int answer;       /* and the code it returns */
+static uint32_t sessions;
+static int answer; /* and the code it returns */
+
+uint32_t dw_store_session_version(const struct dw_store *store)
+{
+    (void)store;
+    return sessions;
+}
 
 int dw_store_version(struct dw_store *store, uint32_t *out, struct dw_err *err)
 {
@@ -66,6 +73,7 @@ static int set_up(void **state)
     if (world == NULL)
         return -1;
     version = 1;
+    sessions = 0;
     answer = DW_OK;
     strcpy(world->root, "/tmp/dw-wake-XXXXXX");
     if (mkdtemp(world->root) == NULL)
@@ -343,6 +351,33 @@ static void survives_an_overflow_of_the_event_queue(void **state)
     dw_wake_close(wake);
 }
 
+static void reports_sessions_that_change_alone_twice_a_second_and_loses_none(void **state)
+{
+    struct world *world = *state;
+    struct dw_wake *wake = open_settled(world, DW_WAKE_WATCH);
+    int64_t first = dw_clock_mono_us();
+    int i;
+
+    sessions++;
+    touch(world->wal);
+    assert_true(wait_change(wake, SLACK_US));
+    for (i = 0; i < 5; i++) {
+        sessions++;
+        touch(world->wal);
+        if (dw_clock_mono_us() < first + 400000)
+            assert_false(wait_change(wake, 20000));
+    }
+    version++; /* a push waits for nothing */
+    touch(world->wal);
+    assert_true(wait_change(wake, SLACK_US));
+    sessions++;
+    touch(world->wal);
+    assert_true(wait_change(wake, 500000 + SLACK_US)); /* without another event */
+    assert_true(dw_clock_mono_us() >= first + 500000);
+    assert_false(wait_change(wake, 1300000)); /* once */
+    dw_wake_close(wake);
+}
+
 static void works_by_timer_alone(void **state)
 {
     struct dw_wake *wake = open_settled(*state, DW_WAKE_TIMER);
@@ -490,6 +525,24 @@ static void a_leader_that_closes_is_followed_at_once_and_nothing_is_lost(void **
     close_crowd(wakes);
 }
 
+static void followers_are_rung_for_changed_sessions_as_often_as_the_leader_reports_them(void **state)
+{
+    struct world *world = *state;
+    struct dw_wake *wakes[CROWD];
+    int i;
+
+    open_crowd(world, wakes);
+    for (i = 0; i < 3; i++) {
+        sessions++;
+        touch(world->wal);
+        assert_true(wait_change(wakes[2], 500000 + SLACK_US));
+        (void)wait_change(wakes[2], 10000); /* the ring may still be owed */
+        assert_true(wait_change(wakes[3], SLACK_US));
+        assert_true(wait_change(wakes[5], SLACK_US));
+    }
+    close_crowd(wakes);
+}
+
 static void rings_again_for_what_came_during_the_pause_between_rings(void **state)
 {
     struct world *world = *state;
@@ -581,6 +634,7 @@ int main(void)
         CASE(keeps_its_baseline_while_the_database_is_busy),
         CASE(passes_an_error_on_as_a_change_and_does_not_spin),
         CASE(survives_an_overflow_of_the_event_queue),
+        CASE(reports_sessions_that_change_alone_twice_a_second_and_loses_none),
         CASE(works_by_timer_alone),
         CASE(works_on_a_store_without_files),
         CASE(watches_by_itself_where_the_state_folder_is_missing),
@@ -588,6 +642,7 @@ int main(void)
         CASE(a_free_seat_goes_to_the_next_who_comes),
         CASE(followers_are_woken_by_the_leader_and_by_nothing_else),
         CASE(a_leader_that_closes_is_followed_at_once_and_nothing_is_lost),
+        CASE(followers_are_rung_for_changed_sessions_as_often_as_the_leader_reports_them),
         CASE(rings_again_for_what_came_during_the_pause_between_rings),
         CASE(followers_replace_a_leader_that_hangs_and_it_steps_down_later),
         CASE(the_safety_tick_repairs_a_cleared_state_folder_and_notices_a_replaced_file),
