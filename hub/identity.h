@@ -12,11 +12,11 @@ struct dw_identity {
     const char *uid;    /* NULL: none; lives as long as the identity and the request */
     const char *data;   /* handshake data, JSON, or NULL */
     bool has_cookie;    /* it named a session, whether there is one or not */
-    int64_t expires_at; /* Unix ms at which the uid ends; 0: never */
-    const char *sid;    /* of the session that the uid (or that there is none) comes from, NULL: of no session */
-    int64_t looked_us;  /* monotonic; when the look-up began */
-    struct dw_buf cookie;
+    int64_t expires_at; /* Unix milliseconds, 0: never */
     struct dw_session session;
+    const char *sid;   /* of the session that the uid (or that there is none) comes from, NULL: of no session */
+    int64_t looked_us; /* monotonic; when the look-up began */
+    struct dw_buf cookie;
 };
 
 /* A longer cookie names no session: each held client remembers its own. */
