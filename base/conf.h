@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define DW_SESSION_SQL                                                                                                 \
-    "SELECT uid, csrf_token, handshake_data FROM dw_session "                                                          \
+    "SELECT uid, csrf_token, handshake_data, expires_at FROM dw_session "                                              \
     "WHERE sid=:sid AND (expires_at IS NULL OR expires_at>:now_ms)"
 
 /* X(kind, member, "section", "key", default, low, high): kind is INT (low..high), STR, or WORD
@@ -37,6 +37,7 @@
     X(WORD, auth_uid, "auth", "uid", "session|token|remote_user|client_id|none", 0, 0)                                 \
     X(STR, auth_session_cookie, "auth", "session_cookie", "dw_sid", 0, 0)                                              \
     X(STR, auth_session_sql, "auth", "session_sql", DW_SESSION_SQL, 0, 0)                                              \
+    X(INT, auth_session_ms, "auth", "session_ms", 250, 1, 60000)                                                       \
     X(STR, auth_token_key_file, "auth", "token_key_file", "", 0, 0)                                                    \
     X(STR, auth_token_cookie, "auth", "token_cookie", "dw_token", 0, 0)                                                \
     X(STR, auth_token_param, "auth", "token_param", "token", 0, 0)                                                     \

@@ -26,7 +26,8 @@
     X(DW_CONF, "invalid configuration")                                                                                \
     X(DW_HANDLER, "the application's SQL handler failed")                                                              \
     X(DW_SUPERSEDED, "superseded by a newer connection")                                                               \
-    X(DW_SYSTEM, "a system call failed")
+    X(DW_SYSTEM, "a system call failed")                                                                               \
+    X(DW_TIMEOUT, "it took too long")
 
 enum dw_code {
 #define DW_ERR_ENUM(code, text) code,

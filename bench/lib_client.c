@@ -32,9 +32,13 @@ static void add_record(struct dw_buf *out, int type, const char *content, size_t
 static void add_param(struct dw_buf *out, const char *name, const char *value)
 {
     size_t name_len = strlen(name), value_len = strlen(value);
+    const char longer[] = {(char)0x80, 0, (char)(value_len >> 8), (char)value_len}; /* and never than 65535 */
 
-    dw_buf_addc(out, (char)name_len); /* all names and values here are shorter than 128 bytes */
-    dw_buf_addc(out, (char)value_len);
+    dw_buf_addc(out, (char)name_len); /* all names here are shorter than 128 bytes */
+    if (value_len < 128)
+        dw_buf_addc(out, (char)value_len);
+    else
+        dw_buf_add(out, longer, sizeof longer);
     dw_buf_add(out, name, name_len);
     dw_buf_add(out, value, value_len);
 }
@@ -66,20 +70,22 @@ static void add_surroundings(struct dw_buf *out)
         add_param(out, pairs[i][0], pairs[i][1]);
 }
 
-static void compose(struct dw_buf *out, size_t client, int64_t udt, enum dw_bench_request request)
+static void compose(struct dw_buf *out, const struct dw_bench_pool *pool, size_t client, int64_t udt,
+                    enum dw_bench_request request)
 {
     static const char begin[8] = {0, 1, 0, 0, 0, 0, 0, 0}; /* responder, close behind the answer */
     bool post = request == DW_BENCH_POST || request == DW_BENCH_CALLBACK;
     struct dw_buf params = DW_BUF_INIT;
-    char query[128] = "", body[192] = "", length[16];
+    char query[512] = "", body[192] = "", length[16], cookie[64];
 
     if (post)
         (void)snprintf(body, sizeof body,
                        "udt=%lld&client-id=c%zu&ppstr=%%5B%%5B%%3Aapp%%2Fping%%20%%7B%%3An%%201%%7D%%5D%%20%s%%5D",
                        (long long)udt, client, request == DW_BENCH_CALLBACK ? "%3Aajax" : "nil");
     else
-        (void)snprintf(query, sizeof query, "udt=%lld&client-id=c%zu%s", (long long)udt, client,
-                       request == DW_BENCH_HANDSHAKE ? "&handshake%3F=1" : "");
+        (void)snprintf(query, sizeof query, "udt=%lld&client-id=c%zu%s%s", (long long)udt, client,
+                       request == DW_BENCH_HANDSHAKE ? "&handshake%3F=1" : "", pool->query != NULL ? pool->query : "");
+    (void)snprintf(cookie, sizeof cookie, "%s%zu", pool->cookie != NULL ? pool->cookie : "", client);
     (void)snprintf(length, sizeof length, "%zu", strlen(body));
     add_param(&params, "REQUEST_METHOD", post ? "POST" : "GET");
     add_param(&params, "QUERY_STRING", query);
@@ -87,6 +93,10 @@ static void compose(struct dw_buf *out, size_t client, int64_t udt, enum dw_benc
         add_param(&params, "CONTENT_TYPE", "application/x-www-form-urlencoded;charset=UTF-8");
         add_param(&params, "CONTENT_LENGTH", length);
     }
+    if (pool->cookie != NULL)
+        add_param(&params, "HTTP_COOKIE", cookie);
+    if (pool->csrf_token != NULL)
+        add_param(&params, "HTTP_X_CSRF_TOKEN", pool->csrf_token);
     add_surroundings(&params);
     add_record(out, BEGIN_REQUEST, begin, sizeof begin);
     add_record(out, PARAMS, params.data, params.len);
@@ -169,6 +179,7 @@ void dw_bench_pool_init(struct dw_bench_pool *pool, size_t count, const char *ad
     pool->clients = dw_bench_alloc(count, sizeof *pool->clients);
     pool->count = count;
     pool->busy = 0;
+    pool->cookie = pool->csrf_token = pool->query = NULL;
     for (size_t i = 0; i < count; i++) {
         pool->clients[i].fd = -1;
         pool->clients[i].address = address;
@@ -210,7 +221,7 @@ void dw_bench_send(struct dw_bench_pool *pool, size_t index, enum dw_bench_reque
     if (is_http(client->address))
         compose_http(&out, index, next_udt(client), request);
     else
-        compose(&out, index, next_udt(client), request);
+        compose(&out, pool, index, next_udt(client), request);
     client->first_ns = 0;
     client->fd = dial(client->address);
     if (send(client->fd, out.data, out.len, MSG_NOSIGNAL) != (ssize_t)out.len)

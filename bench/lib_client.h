@@ -23,6 +23,8 @@ struct dw_bench_pool {
     int epoll_fd;
     struct dw_bench_client *clients;
     size_t count, busy; /* busy: requests under way */
+    /* What shows who a client is, by FastCGI; NULL: nothing.  `cookie` has the client's number behind it. */
+    const char *cookie, *csrf_token, *query;
 };
 
 /* An answer as it came in.  `body` lives during the call. */

@@ -30,14 +30,14 @@ struct hello {
     uint64_t settings;
 };
 
-/* A poll on its way; uid and client id follow, each with its NUL.  Its connection comes with the message. */
+/* A poll on its way; uid, client id and sid follow, each with its NUL.  Its connection comes with the message. */
 struct loan {
     int32_t lender, holder;
     uint32_t slot, epoch;
-    int64_t after, deadline_ms; /* the clock is the machine's */
+    int64_t after, deadline_ms, expires_at, looked_us; /* the clocks are the machine's */
     uint16_t request_id;
     uint8_t generation;
-    bool has_uid;
+    bool has_uid, has_sid;
     char packer[32];
 };
 
@@ -199,19 +199,22 @@ bool dw_handover_lend(struct dw_fcgi *fcgi, struct dw_parked *parked)
         .request_id = parked->connection.fcgi.request_id,
         .generation = parked->generation,
         .has_uid = parked->uid != NULL,
+        .has_sid = parked->sid != NULL,
+        .expires_at = parked->expires_at,
+        .looked_us = parked->looked_us,
     };
-    const char *uid = parked->uid != NULL ? parked->uid : "";
+    const char *uid = parked->uid != NULL ? parked->uid : "", *sid = parked->sid != NULL ? parked->sid : "";
     char names[NAMES_MOST];
     size_t len;
 
     if (handover->holder < 0 || handover->worker != parked->worker || self < 0)
         return false;
-    if (strlen(uid) + strlen(parked->client_id) + 2 > sizeof names) {
+    if (strlen(uid) + strlen(parked->client_id) + strlen(sid) + 3 > sizeof names) {
         handover->unusable = true; /* or this client would be turned back for ever */
         leave_holder(fcgi);
         return false;
     }
-    len = put_name(names, put_name(names, 0, uid), parked->client_id);
+    len = put_name(names, put_name(names, put_name(names, 0, uid), parked->client_id), sid);
     (void)snprintf(loan.packer, sizeof loan.packer, "%s", parked->packer->name);
     (void)dw_store_worker_lent(fcgi->store, self, 1);
     if (!send_loan(handover->holder, &loan, names, len, parked->connection.fcgi.descriptor)) {
@@ -318,17 +321,18 @@ static void on_door(struct dw_fcgi *fcgi)
 static struct dw_parked *unpack(const struct loan *loan, const char *names, size_t len)
 {
     const struct dw_packer *packer;
-    const char *uid = names, *client_id;
+    const char *uid = names, *client_id, *sid, *end = names + len;
     struct dw_parked *parked;
 
-    if (len < 2 || names[len - 1] != '\0' || loan->packer[sizeof loan->packer - 1] != '\0' || loan->lender < 0 ||
+    if (len < 3 || names[len - 1] != '\0' || loan->packer[sizeof loan->packer - 1] != '\0' || loan->lender < 0 ||
         loan->lender >= DW_WORKERS_MAX)
         return NULL;
     client_id = uid + strlen(uid) + 1;
+    sid = client_id < end ? client_id + strlen(client_id) + 1 : end;
     packer = dw_packer_find(loan->packer);
-    if (packer == NULL || client_id >= names + len || client_id + strlen(client_id) + 1 != names + len)
+    if (packer == NULL || sid >= end || sid + strlen(sid) + 1 != end)
         return NULL;
-    parked = dw_parked_new(DW_PARKED_POLL, loan->has_uid ? uid : NULL, client_id);
+    parked = dw_parked_new(DW_PARKED_POLL, loan->has_uid ? uid : NULL, client_id, loan->has_sid ? sid : NULL);
     if (parked == NULL)
         return NULL;
     parked->packer = packer;
@@ -338,6 +342,8 @@ static struct dw_parked *unpack(const struct loan *loan, const char *names, size
     parked->after = loan->after;
     parked->worker = loan->holder;
     parked->deadline_ms = loan->deadline_ms;
+    parked->expires_at = loan->expires_at;
+    parked->looked_us = loan->looked_us;
     parked->connection.fcgi.request_id = loan->request_id;
     return parked;
 }

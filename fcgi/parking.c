@@ -11,7 +11,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define LOOP_BUSY_MS 20 /* everyone waits while the loop waits for a lock: what needs it is tried again */
+#define LOOP_BUSY_MS 20    /* everyone waits while the loop waits for a lock: what needs it is tried again */
+#define LOOP_SESSION_MS 50 /* likewise while it looks a session up again */
 
 static void on_answer(void *context, struct dw_parked *parked, const struct dw_answer *answer)
 {
@@ -73,6 +74,8 @@ static int open_lot(struct dw_fcgi *fcgi, struct dw_err *err)
         return DW_OK;
     if (options.busy_ms > LOOP_BUSY_MS)
         options.busy_ms = LOOP_BUSY_MS;
+    if (options.session_ms > LOOP_SESSION_MS)
+        options.session_ms = LOOP_SESSION_MS;
     if (fcgi->store == NULL)
         rc = dw_store_open_sqlite(&options, &fcgi->store, err);
     if (rc == DW_OK && fcgi->wake == NULL)

@@ -53,6 +53,7 @@ struct dw_store_options dw_hub_store_options(const struct dw_conf *conf, bool cr
         .retain_ms = conf->store_retain_ms,
         .busy_ms = (int)conf->store_busy_ms,
         .session_sql = conf->auth_session_sql,
+        .session_ms = (int)conf->auth_session_ms,
         .create = create,
     };
 }

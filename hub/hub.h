@@ -26,6 +26,7 @@
     X(socket_bytes, "websocket_bytes_sent")                                                                            \
     X(sockets_lost, "websockets_silent")                                                                               \
     X(sockets_slow, "websockets_too_slow")                                                                             \
+    X(sessions_ended, "sessions_ended")                                                                                \
     X(superseded, "polls_superseded")                                                                                  \
     X(away, "sent_away_full")                                                                                          \
     X(gaps, "gaps")                                                                                                    \

@@ -10,6 +10,7 @@
 
 void dw_identity_fini(struct dw_identity *identity)
 {
+    dw_buf_fini(&identity->cookie);
     dw_session_fini(&identity->session);
     memset(identity, 0, sizeof *identity);
 }
@@ -17,16 +18,21 @@ void dw_identity_fini(struct dw_identity *identity)
 static int find_session(const struct dw_hub *hub, struct dw_store *store, const struct dw_request *request,
                         struct dw_identity *identity, struct dw_err *err)
 {
-    struct dw_buf sid = DW_BUF_INIT;
-    int rc = DW_OK;
+    static struct dw_log_limit too_long;
+    struct dw_buf *sid = &identity->cookie;
 
-    identity->has_cookie = dw_cookie_find(request->cookie, hub->conf->auth_session_cookie, &sid);
-    if (identity->has_cookie && !dw_buf_failed(&sid))
-        rc = dw_store_session(store, dw_buf_str(&sid), dw_clock_wall_ms(), &identity->session, err);
-    else if (dw_buf_failed(&sid))
-        rc = DW_NOMEM;
-    dw_buf_fini(&sid);
-    return rc;
+    identity->has_cookie = dw_cookie_find(request->cookie, hub->conf->auth_session_cookie, sid);
+    if (dw_buf_failed(sid))
+        return DW_NOMEM;
+    if (sid->len > DW_SID_MAX) {
+        dw_log_limited(&too_long, DW_LOG_INFO, "a cookie %s of more than %d bytes names no session",
+                       hub->conf->auth_session_cookie, DW_SID_MAX);
+        return DW_OK;
+    }
+    identity->looked_us = dw_clock_mono_us();
+    if (!identity->has_cookie)
+        return DW_OK;
+    return dw_store_session(store, dw_buf_str(sid), dw_clock_wall_ms(), &identity->session, err);
 }
 
 int dw_identity_find(const struct dw_hub *hub, struct dw_store *store, const struct dw_request *request,
@@ -42,9 +48,11 @@ int dw_identity_find(const struct dw_hub *hub, struct dw_store *store, const str
         return rc;
     if (session->found && session->has_handshake_data)
         identity->data = dw_buf_str(&session->handshake_data);
-    if (strcmp(source, "session") == 0 && session->found && session->has_uid)
-        identity->uid = dw_buf_str(&session->uid);
-    else if (strcmp(source, "remote_user") == 0)
+    if (strcmp(source, "session") == 0 && session->found) {
+        identity->uid = session->has_uid ? dw_buf_str(&session->uid) : NULL;
+        identity->expires_at = session->expires_at;
+        identity->sid = dw_buf_str(&identity->cookie);
+    } else if (strcmp(source, "remote_user") == 0)
         identity->uid = request->remote_user;
     else if (strcmp(source, "client_id") == 0)
         identity->uid = client_id;

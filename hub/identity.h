@@ -17,7 +17,13 @@ struct dw_identity {
     bool bad_token;     /* there was a token, which is worth nothing; the log says why */
     int64_t expires_at; /* Unix milliseconds, 0: never */
     struct dw_session session;
+    const char *sid;   /* of the session that the uid (or that there is none) comes from, NULL: of no session */
+    int64_t looked_us; /* monotonic; when the look-up began */
+    struct dw_buf cookie;
 };
+
+/* A longer cookie names no session: each held client remembers its own. */
+#define DW_SID_MAX 512
 
 void dw_identity_fini(struct dw_identity *identity);
 

@@ -37,7 +37,9 @@ struct dw_lot *dw_lot_new(struct dw_hub *hub, struct dw_store *store, const stru
     lot->hub = hub;
     lot->store = store;
     lot->callbacks = *callbacks;
-    lot->route_due_ms = lot->again = INT64_MAX;
+    lot->route_due_ms = lot->again = lot->review.due_ms = INT64_MAX;
+    lot->review.version = dw_store_session_version(store);
+    lot->review.noticed_us = dw_clock_mono_us(); /* what was looked up before is looked up again */
     dw_wheel_init(&lot->wheel, dw_clock_mono_ms());
     lot->times = (struct dw_ws_times){
         .silence_ms = hub->conf->chsk_ws_kalive_ms / 2,
@@ -71,6 +73,7 @@ void dw_lot_free(struct dw_lot *lot)
     }
     dw_sockets_free_all(lot);
     dw_buf_fini(&lot->packed);
+    dw_session_fini(&lot->review.session);
     dw_outbox_free(lot->outbox);
     dw_arena_free(lot->arena);
     free(lot->targets);
@@ -109,6 +112,7 @@ void dw_lot_remove(struct dw_lot *lot, struct dw_parked *parked)
 {
     if (parked->kind != DW_PARKED_MUTE)
         dw_index_remove(&lot->index, parked);
+    dw_lot_review_forget(lot, parked);
     unlink_deadline(lot, parked);
     free(parked->marks);
     parked->marks = NULL;
@@ -172,11 +176,25 @@ static void answer_timeout(struct dw_lot *lot, struct dw_parked *parked, bool cl
     dw_buf_fini(&answer.body);
 }
 
-static void add(struct dw_lot *lot, struct dw_parked *parked)
+static int64_t on_grid(const struct dw_lot *lot, int64_t deadline_ms)
 {
     int64_t grid = grid_ms(lot->hub);
 
-    parked->deadline_ms = (parked->deadline_ms + grid - 1) / grid * grid;
+    return (deadline_ms + grid - 1) / grid * grid;
+}
+
+void dw_lot_hasten(struct dw_lot *lot, struct dw_parked *parked, int64_t deadline_ms)
+{
+    if (deadline_ms >= parked->deadline_ms)
+        return;
+    unlink_deadline(lot, parked);
+    parked->deadline_ms = on_grid(lot, deadline_ms);
+    link_deadline(lot, parked);
+}
+
+static void add(struct dw_lot *lot, struct dw_parked *parked)
+{
+    parked->deadline_ms = on_grid(lot, parked->deadline_ms);
     link_deadline(lot, parked);
     lot->count++;
     publish_count(lot);
@@ -225,6 +243,8 @@ void dw_lot_adopt(struct dw_lot *lot, struct dw_parked *parked)
         answer_timeout(lot, parked, true);
     else if (!ready)
         dw_lot_wake(lot); /* once the queue can be followed, everyone is let go */
+    else if (!dw_lot_review_new(lot, parked))
+        return;
     else if (parked->kind == DW_PARKED_POLL)
         dw_lot_catch_up(lot, parked);
     else if (parked->kind == DW_PARKED_CALLBACK)
@@ -253,6 +273,7 @@ void dw_lot_tick(struct dw_lot *lot, int64_t now_ms)
     while (lot->earliest != NULL && lot->earliest->deadline_ms <= now_ms)
         answer_timeout(lot, lot->earliest, true);
     dw_sockets_tick(lot, now_ms);
+    dw_lot_review(lot, now_ms);
 }
 
 int64_t dw_lot_due(const struct dw_lot *lot)
@@ -260,6 +281,7 @@ int64_t dw_lot_due(const struct dw_lot *lot)
     int64_t due = lot->earliest != NULL ? lot->earliest->deadline_ms : INT64_MAX, sockets = dw_wheel_due(&lot->wheel);
 
     due = sockets < due ? sockets : due;
+    due = lot->review.due_ms < due ? lot->review.due_ms : due;
     return due < lot->route_due_ms ? due : lot->route_due_ms;
 }
 
@@ -275,6 +297,7 @@ void dw_lot_wake(struct dw_lot *lot)
     const struct dw_conf *conf = lot->hub->conf;
     int64_t batch = lot->socket_count == 0 ? conf->chsk_batch_ajax_ms : conf->chsk_batch_ws_ms;
 
+    dw_lot_review_changes(lot);
     if (batch == 0)
         dw_lot_route(lot);
     else if (lot->route_due_ms == INT64_MAX)

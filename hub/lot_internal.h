@@ -1,4 +1,4 @@
-/* What lot.c and lot_route.c share. */
+/* What the files of the lot share. */
 #ifndef DW_HUB_LOT_INTERNAL_H
 #define DW_HUB_LOT_INTERNAL_H
 
@@ -12,6 +12,21 @@
 struct dw_target {
     char *name; /* uid, client id or room */
     enum { DW_TO_UID, DW_TO_CLIENT, DW_TO_ROOM, DW_TO_ALL } kind;
+};
+
+/* Looking up again the sessions of those who are held (lot_session.c). */
+struct dw_review {
+    uint32_t version;   /* dw_store_session_version, as of the last wake-up */
+    int64_t noticed_us; /* monotonic; when it changed last: who was looked up until then is looked up again */
+    int64_t looked_us;  /* the latest look-up here */
+    int64_t due_ms;     /* monotonic; of the next round or slice, INT64_MAX: nothing has changed */
+    int64_t begun_ms;   /* of the last round */
+    struct dw_parked *poll, *socket; /* where the round under way goes on, by `later` */
+    bool under_way;
+    bool again;  /* something has changed since it began */
+    bool failed; /* somebody could not be looked up in it */
+    int failures;
+    struct dw_session session;
 };
 
 struct dw_lot {
@@ -29,8 +44,9 @@ struct dw_lot {
     int64_t routed, routed_reply; /* everything up to these ids has been routed */
     uint32_t moves;               /* of the store, when these ids were read */
     int64_t again;                /* some of what is behind this id has to be routed again; INT64_MAX: nothing */
-    int64_t route_due_ms;         /* monotonic; pushes are waiting for the batch to fill until then */
-    struct dw_outbox *outbox;     /* the round's pushes, in the order of `targets` */
+    struct dw_review review;
+    int64_t route_due_ms;     /* monotonic; pushes are waiting for the batch to fill until then */
+    struct dw_outbox *outbox; /* the round's pushes, in the order of `targets` */
     struct dw_target *targets;
     size_t target_room;
     struct dw_parked *marked; /* those that get something in this round */
@@ -44,6 +60,22 @@ void dw_lot_remove(struct dw_lot *lot, struct dw_parked *parked);
 void dw_lot_mute(struct dw_lot *lot, struct dw_parked *parked);
 void dw_lot_answer(struct dw_lot *lot, struct dw_parked *parked, const struct dw_answer *answer);
 void dw_lot_fail(struct dw_lot *lot, struct dw_parked *parked, const char *doing, const struct dw_err *err, int rc);
+
+/* Its deadline is not behind `deadline_ms`. */
+void dw_lot_hasten(struct dw_lot *lot, struct dw_parked *parked, int64_t deadline_ms);
+
+/* lot_session.c */
+/* The doorbell rang: have sessions changed? */
+void dw_lot_review_changes(struct dw_lot *lot);
+/* Goes on with a round, if it is time. */
+void dw_lot_review(struct dw_lot *lot, int64_t now_ms);
+/* Looks the session of a newcomer up again if something has changed since.  False: it has ended, `parked` is gone
+ * (a WebSocket: closing). */
+bool dw_lot_review_new(struct dw_lot *lot, struct dw_parked *parked);
+/* The expiry of a WebSocket's uid has come: closes it unless it has been put off. */
+void dw_lot_review_expired(struct dw_lot *lot, struct dw_parked *parked);
+/* It leaves the list that it is in. */
+void dw_lot_review_forget(struct dw_lot *lot, const struct dw_parked *parked);
 
 /* lot_route.c: reads and delivers what came since the last time */
 void dw_lot_route(struct dw_lot *lot);
@@ -74,6 +106,10 @@ void dw_sockets_deliver(struct dw_lot *lot, struct dw_parked *parked, const uint
                         int64_t end);
 void dw_sockets_reply(struct dw_lot *lot, struct dw_parked *asked, const struct dw_reply *reply);
 void dw_sockets_tick(struct dw_lot *lot, int64_t now_ms);
+/* The client's session has ended. */
+void dw_sockets_end(struct dw_lot *lot, struct dw_parked *parked);
+/* Its expiry has changed. */
+void dw_sockets_hasten(struct dw_lot *lot, struct dw_parked *parked);
 void dw_sockets_close_all(struct dw_lot *lot, int code);
 void dw_sockets_free_all(struct dw_lot *lot);
 

@@ -1,6 +1,8 @@
 /* Response heads; see request.h. */
 #include "hub/request.h"
 
+#include "base/clock.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,10 +11,18 @@
 
 #define FORM_FACTOR 3
 #define FORM_FIELDS 4096
+#define FAR_MS INT64_C(1000000000000) /* 30 years */
 
 size_t dw_request_body_max(const struct dw_conf *conf)
 {
     return FORM_FACTOR * (size_t)conf->limits_message_bytes + FORM_FIELDS;
+}
+
+int64_t dw_parked_expiry(const struct dw_parked *parked)
+{
+    int64_t left = parked->expires_at - dw_clock_wall_ms();
+
+    return parked->expires_at == 0 || left > FAR_MS ? INT64_MAX : dw_clock_mono_ms() + left;
 }
 
 static const char *reason(int status)
@@ -80,10 +90,11 @@ void dw_answer_text(struct dw_answer *answer, int status, const char *format, ..
     answer->binary = false;
 }
 
-struct dw_parked *dw_parked_new(enum dw_parked_kind kind, const char *uid, const char *client_id)
+struct dw_parked *dw_parked_new(enum dw_parked_kind kind, const char *uid, const char *client_id, const char *sid)
 {
     size_t uid_size = uid != NULL ? strlen(uid) + 1 : 0, id_size = strlen(client_id) + 1;
-    struct dw_parked *parked = calloc(1, sizeof *parked + uid_size + id_size);
+    size_t sid_size = sid != NULL ? strlen(sid) + 1 : 0;
+    struct dw_parked *parked = calloc(1, sizeof *parked + uid_size + id_size + sid_size);
 
     if (parked == NULL)
         return NULL;
@@ -94,5 +105,9 @@ struct dw_parked *dw_parked_new(enum dw_parked_kind kind, const char *uid, const
     }
     memcpy(parked->names + uid_size, client_id, id_size);
     parked->client_id = parked->names + uid_size;
+    if (sid != NULL) {
+        memcpy(parked->names + uid_size + id_size, sid, sid_size);
+        parked->sid = parked->names + uid_size + id_size;
+    }
     return parked;
 }

@@ -75,6 +75,8 @@ struct dw_parked {
     int32_t worker;       /* POLL: who holds it, according to the client's row */
     int64_t inbox_id;     /* CALLBACK, ASKED */
     int64_t deadline_ms;  /* monotonic */
+    int64_t expires_at;   /* Unix ms at which its uid ends; 0: never */
+    int64_t looked_us;    /* monotonic; when its session was looked up last */
     union {
         struct {
             int descriptor;
@@ -93,10 +95,14 @@ struct dw_parked {
     struct dw_parked *next_marked;
     const char *uid;       /* NULL: none; stored behind the struct */
     const char *client_id; /* stored behind the struct */
+    const char *sid;       /* of the session that the uid comes from, NULL: of none; stored behind the struct */
     char names[];
 };
 
-/* An empty one with copies of the names (`uid` may be NULL); to be freed with free().  NULL: out of memory. */
-struct dw_parked *dw_parked_new(enum dw_parked_kind kind, const char *uid, const char *client_id);
+/* Monotonic ms at which its uid ends, as far as that is known; INT64_MAX: never. */
+int64_t dw_parked_expiry(const struct dw_parked *parked);
+
+/* An empty one with copies of the names (`uid` and `sid` may be NULL); to be freed with free().  NULL: out of memory. */
+struct dw_parked *dw_parked_new(enum dw_parked_kind kind, const char *uid, const char *client_id, const char *sid);
 
 #endif

@@ -98,6 +98,10 @@ void dw_serve_failed(struct dw_serving_call *call, const char *doing, int rc)
         dw_answer_text(call->answer, 503, "The event queue can't be written at the moment");
         call->answer->retry_ms = dw_hub_retry_ms(hub);
         break;
+    case DW_TIMEOUT:
+        dw_answer_text(call->answer, 503, "The session could not be looked up in time");
+        call->answer->retry_ms = dw_hub_retry_ms(hub);
+        break;
     default:
         dw_answer_text(call->answer, 500, "The server failed; its log says why");
         break;
@@ -148,8 +152,9 @@ const struct dw_packer *dw_serve_packer(struct dw_serving_call *call, const char
 struct dw_parked *dw_serve_park(struct dw_serving_call *call, enum dw_parked_kind kind, const struct dw_packer *packer,
                                 int generation)
 {
-    struct dw_parked *parked =
-        dw_parked_new(kind, call->identity.uid, call->client_id != NULL ? call->client_id : "");
+    struct dw_parked *parked = dw_parked_new(kind, call->identity.uid, call->client_id != NULL ? call->client_id : "",
+                                             call->identity.sid);
+    int64_t expiry;
 
     if (parked == NULL) {
         dw_serve_failed(call, "holding a request", DW_NOMEM);
@@ -158,6 +163,11 @@ struct dw_parked *dw_serve_park(struct dw_serving_call *call, enum dw_parked_kin
     parked->packer = packer;
     parked->generation = (uint8_t)generation;
     parked->deadline_ms = dw_clock_mono_ms() + call->server->hub->conf->chsk_lp_timeout_ms;
+    parked->expires_at = call->identity.expires_at;
+    parked->looked_us = call->identity.looked_us;
+    expiry = dw_parked_expiry(parked);
+    if (expiry < parked->deadline_ms)
+        parked->deadline_ms = expiry;
     return parked;
 }
 

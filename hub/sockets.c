@@ -13,6 +13,7 @@
 #define NORMAL 1000
 #define SERVER_FAILED 1011
 #define COME_AGAIN 1013
+#define SESSION_ENDED 4401 /* of those for private use: a page can tell it, and the next handshake is refused */
 
 /* ---- sending ---- */
 
@@ -79,6 +80,13 @@ static void send_ping(struct dw_lot *lot, struct dw_parked *parked)
     send_value(lot, parked, lot->arena, dw_chsk_ws_ping(lot->arena), NULL);
 }
 
+static int64_t due_of(const struct dw_lot *lot, const struct dw_socket *socket)
+{
+    int64_t due = dw_ws_due(&socket->ws, &lot->times), expiry = dw_parked_expiry(socket->parked);
+
+    return expiry < due ? expiry : due;
+}
+
 static void step_at(struct dw_lot *lot, struct dw_parked *parked, enum dw_ws_input input, int64_t upto, int64_t now_ms)
 {
     struct dw_socket *socket = parked->socket;
@@ -101,7 +109,7 @@ static void step_at(struct dw_lot *lot, struct dw_parked *parked, enum dw_ws_inp
         break;
     }
     if (!socket->closing)
-        dw_wheel_set(&lot->wheel, &socket->timer, dw_ws_due(&socket->ws, &lot->times));
+        dw_wheel_set(&lot->wheel, &socket->timer, due_of(lot, socket));
 }
 
 static void step(struct dw_lot *lot, struct dw_parked *parked, enum dw_ws_input input, int64_t upto)
@@ -238,8 +246,15 @@ void dw_sockets_tick(struct dw_lot *lot, int64_t now_ms)
 
     while ((item = dw_wheel_take(&lot->wheel, now_ms)) != NULL) {
         struct dw_socket *socket = (struct dw_socket *)(void *)((char *)item - offsetof(struct dw_socket, timer));
-        int64_t due = dw_ws_due(&socket->ws, &lot->times);
+        int64_t due;
 
+        if (dw_parked_expiry(socket->parked) <= now_ms)
+            dw_lot_review_expired(lot, socket->parked);
+        if (socket->closing)
+            continue;
+        due = due_of(lot, socket);
+        if (dw_parked_expiry(socket->parked) <= now_ms) /* the two clocks don't agree yet */
+            due = now_ms + DW_WHEEL_GRAIN_MS;
         if (due > now_ms)
             dw_wheel_set(&lot->wheel, item, due); /* it was put off meanwhile */
         else
@@ -252,6 +267,16 @@ void dw_socket_drained(struct dw_lot *lot, struct dw_parked *parked)
 {
     if (parked->socket != NULL)
         catch_up(lot, parked);
+}
+
+void dw_sockets_end(struct dw_lot *lot, struct dw_parked *parked)
+{
+    close_socket(lot, parked, SESSION_ENDED);
+}
+
+void dw_sockets_hasten(struct dw_lot *lot, struct dw_parked *parked)
+{
+    dw_wheel_set(&lot->wheel, &parked->socket->timer, due_of(lot, parked->socket));
 }
 
 /* ---- coming and going ---- */
@@ -275,6 +300,8 @@ void dw_sockets_adopt(struct dw_lot *lot, struct dw_parked *parked)
         lot->sockets->earlier = parked;
     lot->sockets = parked;
     lot->socket_count++;
+    if (!dw_lot_review_new(lot, parked))
+        return;
     step(lot, parked, DW_WS_BEGIN, parked->after);
     catch_up(lot, parked);
 }
@@ -302,6 +329,7 @@ static void free_socket(struct dw_lot *lot, struct dw_parked *parked)
             next = asked->later;
             forget_asked(lot, asked);
         }
+        dw_lot_review_forget(lot, parked);
         *(parked != lot->sockets ? &parked->earlier->later : &lot->sockets) = parked->later;
         if (parked->later != NULL)
             parked->later->earlier = parked->earlier;

@@ -89,6 +89,7 @@ static int session(struct dw_store *store, const char *sid, int64_t now_ms, stru
     dw_buf_reset(&out->csrf_token);
     dw_buf_reset(&out->handshake_data);
     out->found = row != NULL && (row->expires_at == 0 || row->expires_at > now_ms);
+    out->expires_at = out->found ? row->expires_at : 0;
     out->has_uid = out->found && row->uid != NULL;
     out->has_csrf_token = out->found && row->csrf_token != NULL;
     out->has_handshake_data = out->found && row->handshake_data != NULL;
@@ -106,6 +107,9 @@ static int session_insert(struct dw_memory *w, struct dw_mem_session *row)
     struct dw_mem_session *old = find_session(w, row->sid);
 
     if (old != NULL) {
+        if (!dw_mem_same(old->uid, row->uid) ||
+            (row->expires_at != 0 && (old->expires_at == 0 || row->expires_at < old->expires_at)))
+            w->session_changes++;
         free_session(old);
         *old = *row;
         return DW_OK;
@@ -226,6 +230,17 @@ static int version(struct dw_store *store, uint32_t *out, struct dw_err *err)
     (void)err;
     *out = w->commits;
     return dw_mem_unlock(w, DW_OK);
+}
+
+static uint32_t session_version(const struct dw_store *store)
+{
+    struct dw_memory *w = ((const struct dw_mem_store *)store)->world;
+    uint32_t changes;
+
+    (void)pthread_mutex_lock(&w->lock);
+    changes = w->session_changes;
+    (void)pthread_mutex_unlock(&w->lock);
+    return changes;
 }
 
 static const char *no_path(const struct dw_store *store)
@@ -349,6 +364,7 @@ static void merge_ops(void)
     ops.release_due = dw_mem_client_ops.release_due;
     ops.close = close_store;
     ops.session = session;
+    ops.session_version = session_version;
     ops.session_put = session_put;
     ops.count = count;
     ops.counters = counters;

@@ -80,7 +80,7 @@ struct dw_memory {
     DW_ROWS(struct dw_mem_counter) counters;
     struct dw_mem_worker workers[DW_MEM_WORKERS];
     struct dw_store *housekeeper;
-    uint32_t next_slot, commits;
+    uint32_t next_slot, commits, session_changes;
     _Atomic uint64_t *claims;
     struct dw_arrival_note arrivals[DW_ARRIVALS];
     dw_memory_handler *handler;

@@ -40,6 +40,7 @@ struct dw_store_ops {
 
     int (*session)(struct dw_store *store, const char *sid, int64_t now_ms, struct dw_session *session,
                    struct dw_err *err);
+    uint32_t (*session_version)(const struct dw_store *store);
     int (*session_put)(struct dw_store *store, const char *sid, const char *uid, const char *csrf_token,
                        const char *handshake_data, int64_t expires_at, struct dw_err *err);
     int (*member_add)(struct dw_store *store, const char *room, const char *uid, struct dw_err *err);

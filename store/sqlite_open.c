@@ -3,6 +3,7 @@
  *
  * The database files themselves are opened by SQLite alone: closing a descriptor of our own on one
  * would drop SQLite's locks in the whole process. */
+#include "base/conf.h"
 #include "base/log.h"
 #include "store/file.h"
 #include "store/sqlite_priv.h"
@@ -151,6 +152,8 @@ int dw_sqlite_open_queue(struct dw_sqlite *s, struct dw_err *err)
     note_file(s->queue_path, &s->queue_id);
     rc = dw_sqlite_connect(s->queue_path, s, &s->db[DW_QUEUE], err);
     if (rc == DW_OK)
+        (void)sqlite3_set_authorizer(s->db[DW_QUEUE], dw_sqlite_authorize, s);
+    if (rc == DW_OK)
         rc = dw_sqlite_migrate(s->db[DW_QUEUE], DW_SCHEMA_QUEUE, dw_sql_queue, dw_sql_queue_count, s->create,
                                s->queue_path, err);
     return rc;
@@ -294,6 +297,7 @@ static const struct dw_store_ops ops = {
     .replies = dw_sqlite_replies,
     .reply_get = dw_sqlite_reply_get,
     .session = dw_sqlite_session,
+    .session_version = dw_sqlite_session_version,
     .session_put = dw_sqlite_session_put,
     .member_add = dw_sqlite_member_add,
     .member_remove = dw_sqlite_member_remove,
@@ -347,6 +351,8 @@ static struct dw_sqlite *make(const struct dw_store_options *options)
     s->claims.fd = s->lock_fd = s->worker = s->last_worker = -1;
     s->retain_ms = options->retain_ms;
     s->busy_ms = options->busy_ms;
+    s->session_ms = options->session_ms;
+    s->session_custom = options->session_sql == NULL || strcmp(options->session_sql, DW_SESSION_SQL) != 0;
     s->create = options->create;
     s->queue_path = strdup(options->path);
     s->session_sql = strdup(options->session_sql != NULL ? options->session_sql : "");

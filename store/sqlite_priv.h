@@ -40,6 +40,12 @@ struct dw_sqlite {
     sqlite3 *db[DW_DBS]; /* NULL: could not be opened again after the file was replaced */
     sqlite3_stmt *stmt[DW_SQL_COUNT_OF];
     sqlite3_stmt *session_stmt;
+    int session_ms;                             /* how long it may run; 0: any time */
+    bool session_custom;                        /* it is not the default: any table may decide */
+    bool guarded;                               /* what is compiled or run now is session_sql */
+    bool guard_overdue;                         /* it took too long */
+    int64_t guard_until_us;                     /* monotonic */
+    char guard_refused[128];                    /* what it tried; "": nothing */
     struct dw_file_id queue_id;                 /* what is open, to notice that another file took its place */
     struct dw_file_id state_id[DW_STATE_FILES]; /* likewise */
     struct dw_mark mark;                        /* of the queue when it was last looked at */
@@ -50,6 +56,8 @@ struct dw_sqlite {
     int64_t rows_added; /* what dw_store_version compares: rises with every push, reply and inbox row */
     bool version_known; /* data_version and rows_added are of the file that is open */
     uint32_t news;
+    int64_t session_changes; /* as of then, and what dw_store_session_version says */
+    uint32_t session_news;
     uint32_t moves; /* how often another file or content has taken the queue's or the state's place */
     struct dw_claims claims;
     int lock_fd;
@@ -156,7 +164,17 @@ int dw_sqlite_replies(struct dw_store *store, int64_t after, size_t max, dw_repl
                       struct dw_err *err);
 int dw_sqlite_reply_get(struct dw_store *store, int64_t inbox_id, dw_reply_fn *fn, void *context, struct dw_err *err);
 
+/* sqlite_guard.c */
+/* SQLite's authorizer callback, for the whole life of the queue's connection. */
+int dw_sqlite_authorize(void *context, int action, const char *one, const char *two, const char *database,
+                        const char *within);
+/* Makes session_stmt, once all that is asked of the query has been checked. */
+int dw_sqlite_session_prepare(struct dw_sqlite *s, struct dw_err *err);
+/* Steps it once, for at most session_ms; resets it where there is no row. */
+int dw_sqlite_session_step(struct dw_sqlite *s, bool *row, struct dw_err *err);
+
 /* sqlite_session.c */
+uint32_t dw_sqlite_session_version(const struct dw_store *store);
 int dw_sqlite_session(struct dw_store *store, const char *sid, int64_t now_ms, struct dw_session *session,
                       struct dw_err *err);
 int dw_sqlite_session_put(struct dw_store *store, const char *sid, const char *uid, const char *csrf_token,

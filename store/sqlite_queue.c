@@ -163,6 +163,18 @@ int dw_sqlite_push(struct dw_store *store, const struct dw_push *push, int64_t *
     return rc;
 }
 
+static int read_news(sqlite3_stmt *stmt, int64_t *rows, int64_t *session_changes, struct dw_err *err)
+{
+    bool row;
+    int rc = dw_sqlite_step(stmt, &row, err);
+
+    if (rc != DW_OK || !row)
+        return rc;
+    *rows = sqlite3_column_int64(stmt, 0);
+    *session_changes = sqlite3_column_int64(stmt, 1);
+    return dw_sqlite_done(stmt, DW_OK);
+}
+
 /* data_version changes with more than news: an app's commit to its own tables changes it, deletion of old
  * rows, and the first writer behind a checkpoint, when it starts the WAL anew and has committed nothing
  * yet.  In the last case a crowd of processes would wake in the middle of an app's INSERT, on every push
@@ -170,14 +182,15 @@ int dw_sqlite_push(struct dw_store *store, const struct dw_push *push, int64_t *
 static int compare_rows(struct dw_sqlite *s, unsigned data_version, struct dw_err *err)
 {
     sqlite3_stmt *stmt;
-    int64_t rows;
-    int rc = dw_sqlite_stmt(s, DW_SQL_ROWS_ADDED, &stmt, err);
+    int64_t rows = 0;
+    int64_t changes = 0;
+    int rc = dw_sqlite_stmt(s, DW_SQL_NEWS, &stmt, err);
 
     if (rc == DW_OK)
         rc = dw_sqlite_read(s, err);
     if (rc != DW_OK)
         return rc;
-    rc = dw_sqlite_int(stmt, 0, &rows, err);
+    rc = read_news(stmt, &rows, &changes, err);
     if (rc == DW_OK)
         rc = dw_sqlite_look(s, err);
     rc = dw_sqlite_end(s, DW_QUEUE, rc, err);
@@ -185,9 +198,12 @@ static int compare_rows(struct dw_sqlite *s, unsigned data_version, struct dw_er
         return rc;
     if (!s->version_known || rows != s->rows_added || s->suspect)
         s->news++;
+    if (!s->version_known || s->session_custom || changes != s->session_changes || s->suspect)
+        s->session_news++;
     s->version_known = true;
     s->data_version = data_version;
     s->rows_added = rows;
+    s->session_changes = changes;
     return DW_OK;
 }
 

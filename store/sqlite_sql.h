@@ -37,7 +37,8 @@
     X(META_GET, DW_QUEUE, "SELECT value FROM dw_meta WHERE key = ?1")                                                  \
     X(META_PUT, DW_QUEUE, "INSERT INTO dw_meta (key, value) VALUES (?1, ?2)"                                           \
                           " ON CONFLICT (key) DO UPDATE SET value = excluded.value")                                   \
-    X(ROWS_ADDED, DW_QUEUE, "SELECT total(seq) FROM sqlite_sequence WHERE name IN ('dw_push', 'dw_reply', 'dw_inbox')") \
+    X(NEWS, DW_QUEUE, "SELECT total(seq), (SELECT value FROM dw_meta WHERE key = 'session_changes')"                  \
+                      " FROM sqlite_sequence WHERE name IN ('dw_push', 'dw_reply', 'dw_inbox')")                         \
     X(SEQUENCE, DW_QUEUE, "SELECT seq FROM sqlite_sequence WHERE name = ?1")                                           \
     X(MARK, DW_QUEUE, "SELECT seq, (SELECT created_at FROM dw_push WHERE id = coalesce(?1, seq)),"                     \
                       " (SELECT created_at FROM dw_push WHERE id = seq)"                                               \

@@ -146,6 +146,11 @@ int dw_store_session(struct dw_store *store, const char *sid, int64_t now_ms, st
     return store->ops->session(store, sid, now_ms, session, err);
 }
 
+uint32_t dw_store_session_version(const struct dw_store *store)
+{
+    return store->ops->session_version(store);
+}
+
 int dw_store_session_put(struct dw_store *store, const char *sid, const char *uid, const char *csrf_token,
                          const char *handshake_data, int64_t expires_at, struct dw_err *err)
 {

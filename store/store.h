@@ -41,6 +41,7 @@ struct dw_store_options {
     int64_t retain_ms;       /* how long pushes and absent clients are kept; inbox rows and replies at least a day */
     int busy_ms;             /* how long to wait for another program's lock, with jittered back-off */
     const char *session_sql; /* auth.session_sql */
+    int session_ms;          /* how long that may run; 0: any time */
     bool create;             /* make the files and schema when missing; else DW_NOTFOUND */
 };
 
@@ -161,11 +162,22 @@ struct dw_session {
     bool has_csrf_token;
     struct dw_buf handshake_data; /* JSON */
     bool has_handshake_data;
+    int64_t expires_at; /* Unix ms, later than the look-up; 0: never */
 };
+/* Longest values of a session, in bytes. */
+#define DW_SESSION_UID_MAX 255
+#define DW_SESSION_TOKEN_MAX 1024
+#define DW_SESSION_DATA_MAX 65536
+
 void dw_session_fini(struct dw_session *session);
-/* Runs session_sql with :sid and :now_ms; no row leaves found = false. `session` is overwritten. */
+/* Runs session_sql with :sid and :now_ms; no row, or one that has expired, leaves found = false. `session` is
+ * overwritten.  DW_CONF: the query does more than read, has other parameters or columns, or gives what is too long;
+ * DW_TIMEOUT: it took longer than session_ms. */
 int dw_store_session(struct dw_store *store, const char *sid, int64_t now_ms, struct dw_session *session,
                      struct dw_err *err);
+/* As of the last dw_store_version: changes when a session may have ended before its time or belong to another uid
+ * now.  Exactly so while session_sql is the default, else with every commit to the queue. */
+uint32_t dw_store_session_version(const struct dw_store *store);
 
 struct dw_online {
     const char *uid;

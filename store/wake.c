@@ -42,6 +42,8 @@ enum {
     RING_PAUSE_FACTOR = 20,
     RING_PAUSE_US = 2000,
     RING_PAUSE_GROWTH = 4,
+    /* Sessions are looked up at leisure, and may have changed with each commit of the app to its own tables. */
+    SESSIONS_GAP_US = 500000,
 };
 
 struct news {
@@ -241,20 +243,26 @@ static void tick(struct dw_wake *wake, int64_t now)
 }
 
 /* The one question that decides: has anybody committed since the baseline? */
-static bool look(struct dw_wake *wake)
+static bool look(struct dw_wake *wake, int64_t now)
 {
     uint32_t version = 0;
     int rc = dw_store_version(wake->store, &version, NULL);
+    uint32_t sessions = dw_store_session_version(wake->store);
 
     wake->busy = rc == DW_BUSY;
     if (wake->busy)
         return false; /* no answer: the baseline stays */
     if (rc != DW_OK)
         return true; /* let the caller run into the error where it can report it */
-    if (wake->known && version == wake->version)
-        return false;
+    if (wake->known && version == wake->version) {
+        /* Soon enough if it waits: there are re-checks for longer than that.  A follower's leader has waited. */
+        if (sessions == wake->sessions || (now < wake->sessions_us && wake->role != DW_ROLE_FOLLOWER))
+            return false;
+        wake->sessions_us = now + SESSIONS_GAP_US;
+    }
     wake->known = true;
     wake->version = version;
+    wake->sessions = sessions;
     return true;
 }
 
@@ -328,7 +336,7 @@ bool dw_wake_check(struct dw_wake *wake)
     if (ticked)
         tick(wake, now);
     if (first || !too_early(wake, &news))
-        changed = look(wake);
+        changed = look(wake, now);
     if (changed)
         found(wake, ticked && !first, news.rung, now);
     ring_if_due(wake, now);

@@ -3,7 +3,8 @@
  * It is a hint with a guarantee: after any commit by any program (also one that knows nothing of us)
  * dw_wake_check reports a change, within a fraction of a millisecond where file events work, within
  * the fallback interval where they don't (network mounts are refused before).  It never misses one;
- * it may report one twice.
+ * it may report one twice.  A commit that adds no row for anybody, but may have ended a session, is reported within
+ * half a second.
  *
  * One descriptor (an epoll set inside) becomes readable when there is something to check; any event
  * loop can wait on it.  An idle doorbell wakes its process at most every 2-5 s (safety tick).

@@ -38,6 +38,8 @@ struct dw_wake {
     bool started; /* the first check was made */
     bool known;   /* `version` is the baseline: what the last reported state had */
     uint32_t version;
+    uint32_t sessions;   /* likewise, of dw_store_session_version */
+    int64_t sessions_us; /* no change of sessions alone is reported before */
 
     bool pending;              /* re-checks are due since event_us */
     bool seen;                 /* a change was seen since then */

@@ -5,6 +5,7 @@
 
 /* The loop must not stand still while an app holds the write lock: what can't be stored is tried again. */
 #define LOOP_BUSY_MS 50
+#define LOOP_SESSION_MS 50 /* nor while it looks the session of a connected client up again */
 
 static void on_presence(void *context)
 {
@@ -48,6 +49,8 @@ int dw_sidecar_open(struct dw_sidecar *sidecar, const struct dw_lot_callbacks *c
         rc = open_house(sidecar, err);
     if (options.busy_ms > LOOP_BUSY_MS)
         options.busy_ms = LOOP_BUSY_MS;
+    if (options.session_ms > LOOP_SESSION_MS)
+        options.session_ms = LOOP_SESSION_MS;
     if (rc == DW_OK)
         rc = dw_store_open_sqlite(&options, &sidecar->store, err);
     /* Handshakes write to the state file only, whose lock nobody but our programs takes, and never for long. */

@@ -677,5 +677,5 @@ def test_a_newer_schema_is_refused_by_every_command(queue):
     queue.push("alice", "a/b", "1")
     queue.sql("UPDATE dw_meta SET value = 99 WHERE key = 'schema_version'")
     for arguments in (["init"], ["push", "alice", "a/b"], ["inbox"], ["status"], ["gc"], ["reply", "1", "1"], ["online"]):
-        says(queue.cli(*arguments), FAILED, "was made by a newer Dumbwaiter (schema 99, this program knows 1)")
+        says(queue.cli(*arguments), FAILED, "was made by a newer Dumbwaiter (schema 99, this program knows 2)")
     assert queue.sql("SELECT count(*) FROM dw_push") == [(1,)]

@@ -62,6 +62,12 @@ int dw_store_end(struct dw_store *store, int64_t *end, struct dw_err *err)
     return one_number(store->end, end);
 }
 
+uint32_t dw_store_session_version(const struct dw_store *store)
+{
+    (void)store;
+    return 0;
+}
+
 int dw_store_version(struct dw_store *store, uint32_t *version, struct dw_err *err)
 {
     int64_t number = 0;

@@ -1,5 +1,5 @@
-/* A world of WebSocket clients over the memory store, without network: the adapter here writes down what the
- * hub tells it to do.  One world at a time. */
+/* A world of WebSocket clients, and of polls, over the memory store, without network: the adapter here writes down what
+ * the hub tells it to do.  One world at a time. */
 #ifndef DW_TESTS_UNIT_SOCKETING_H
 #define DW_TESTS_UNIT_SOCKETING_H
 
@@ -10,8 +10,8 @@
 
 /* One connection as the adapter sees it. */
 struct wire {
-    struct dw_parked *parked;
-    char got[4096]; /* all messages, each with a line feed behind it */
+    struct dw_parked *parked; /* NULL: not held (any more) */
+    char got[4096];           /* all messages, each with a line feed behind it */
     size_t len;
     int status, code; /* of the handshake; of the close, 0: open */
     bool no_room, refuse;
@@ -24,7 +24,8 @@ struct world {
     struct dw_store *store;
     struct dw_server *server;
     struct dw_lot *lot;
-    int departed;
+    int departed;       /* WebSockets */
+    const char *cookie; /* that requests come with from now on */
 };
 
 extern struct world w;
@@ -32,6 +33,9 @@ extern struct world w;
 int open_world(void **unused); /* cmocka's set-up and tear-down */
 int close_world(void **unused);
 void set(const char *section, const char *key, const char *value);
+
+/* A request of an Ajax client; it is held while `wire` has no status. */
+void poll_as(struct wire *wire, const char *query);
 
 /* A WebSocket handshake; `wire` has the answer. */
 void connect_as(struct wire *wire, const char *query);

@@ -99,7 +99,7 @@ static void expect_sql(const struct file *f, const char *text, const char *expec
     free(found);
 }
 
-/* ---- migrations: the real ones, and a second one ---- */
+/* ---- migrations: the real ones, and one more ---- */
 
 static int migrate(const struct file *f, const char *second, struct dw_err *err)
 {
@@ -156,11 +156,26 @@ static void an_upgrade_keeps_every_row(void **state)
     assert_non_null(strstr(before, "a/four"));
     assert_int_equal(migrate(f, V2, NULL), DW_OK);
     expect_sql(f, everything, before);
-    expect_sql(f, "SELECT value FROM dw_meta WHERE key = 'schema_version'; PRAGMA user_version", "2;2;");
+    expect_sql(f, "SELECT value FROM dw_meta WHERE key = 'schema_version'; PRAGMA user_version", "3;3;");
     /* and the new columns and old triggers work */
     do_sql(f, "INSERT INTO dw_push (uid, event, ttl_ms) VALUES ('alice', 'a/five', 7)");
     expect_sql(f, "SELECT id, ttl_ms FROM dw_push WHERE event = 'a/five'", "5,7;");
     free(before);
+}
+
+/* The files that the first release has made. */
+static void a_queue_of_schema_1_is_upgraded_when_it_is_opened(void **state)
+{
+    struct file *f = *state;
+    struct dw_err err = {.code = 0};
+
+    assert_int_equal(dw_migrate_file(f->path, DW_SCHEMA_QUEUE, dw_sql_queue, 1, NULL), DW_OK);
+    fill(f);
+    assert_int_equal(open_store(f, false, &err), DW_NOTFOUND);
+    assert_non_null(strstr(err.text, "has tables of an older Dumbwaiter: run `dumbwaiter init --db"));
+    assert_int_equal(open_store(f, true, NULL), DW_OK);
+    do_sql(f, "DELETE FROM dw_session");
+    expect_sql(f, "SELECT value FROM dw_meta WHERE key = 'session_changes'; SELECT count(*) FROM dw_push", "1;4;");
 }
 
 static void an_upgrade_that_fails_half_way_changes_nothing(void **state)
@@ -178,7 +193,7 @@ static void an_upgrade_that_fails_half_way_changes_nothing(void **state)
     assert_non_null(strstr(err.text, "no_such_table"));
     expect_sql(f, everything, before);
     expect_sql(f, "SELECT sql FROM sqlite_master", schema);
-    expect_sql(f, "SELECT value FROM dw_meta WHERE key = 'schema_version'", "1;");
+    expect_sql(f, "SELECT value FROM dw_meta WHERE key = 'schema_version'", "2;");
     assert_int_equal(open_store(f, false, NULL), DW_OK);
     free(before);
     free(schema);
@@ -208,7 +223,7 @@ static void a_newer_queue_is_refused_with_a_sentence_and_left_alone(void **state
     for (int create = 0; create < 2; create++) {
         assert_int_equal(open_store(f, create == 1, &err), DW_NEWER);
         assert_non_null(
-            strstr(err.text, "was made by a newer Dumbwaiter (schema 2, this program knows 1): use that version"));
+            strstr(err.text, "was made by a newer Dumbwaiter (schema 3, this program knows 2): use that version"));
         assert_non_null(strstr(err.text, f->path));
     }
     expect_sql(f, everything, before);
@@ -249,7 +264,7 @@ static void an_apps_own_user_version_is_never_touched(void **state)
     assert_int_equal(migrate(f, V2, NULL), DW_OK);
     expect_sql(f,
                "PRAGMA user_version; SELECT item FROM orders; SELECT value FROM dw_meta WHERE key = 'schema_version'",
-               "42;tea;2;");
+               "42;tea;3;");
 }
 
 /* An app that counts its own schema and starts at 0 must not find ours. */
@@ -286,6 +301,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(an_upgrade_keeps_every_row, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_queue_of_schema_1_is_upgraded_when_it_is_opened, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_upgrade_that_fails_half_way_changes_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_same_migrations_again_do_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_newer_queue_is_refused_with_a_sentence_and_left_alone, set_up, tear_down),
