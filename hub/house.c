@@ -43,6 +43,7 @@ struct dw_house {
     pthread_cond_t changed;
     struct departure *first, **last;
     int64_t asleep_until_ms;
+    uint32_t moves; /* of the store, as `follow` has last seen them */
     bool presence, active, stopping, keeper; /* only the running thread changes `keeper` */
     /* the running thread's own */
     int64_t checkpoint_due_ms, quiet_due_ms, gc_due_ms, tick_due_ms, counters_due_ms, presence_due_ms;
@@ -338,8 +339,11 @@ static void follow(struct dw_house *house)
 
     if (rc == DW_OK && atomic_load(&house->hub->worker) >= 0)
         rc = dw_store_worker_join(house->store, &worker, &err);
-    if (rc == DW_OK && worker >= 0)
+    if (rc == DW_OK && worker >= 0 && moves != house->moves) {
+        house->moves = moves;
         atomic_store(&house->hub->worker, worker);
+        dw_store_worker_parked(house->store, worker, atomic_load(&house->hub->parked)); /* joining begins with 0 */
+    }
     report(house, "following the queue file", &err, rc);
 }
 
