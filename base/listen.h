@@ -5,10 +5,13 @@
 #include "base/err.h"
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 /* Opens `address`, non-blocking, close-on-exec.  A Unix socket is made 0660; a dead one that is in the
  * way is replaced, a live one is not.  DW_CONF for an address that can't be read, DW_SYSTEM. */
 int dw_listen_open(const char *address, int *descriptor, struct dw_err *err);
+/* Root's: gives the Unix socket that was just opened, if `address` is one, to that user and group.  DW_SYSTEM. */
+int dw_listen_give(const char *address, uid_t uid, gid_t gid, struct dw_err *err);
 /* Removes the Unix socket's name, if `address` is one. */
 void dw_listen_unlink(const char *address);
 
