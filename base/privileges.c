@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define ENTRY_SPACE 16384 /* a user's or group's entry with all members' names */
@@ -133,6 +135,15 @@ int dw_account_find(const char *user, const char *queue, struct dw_account *acco
     return DW_OK;
 }
 
+/* A capability that is left over could be put into effect again. */
+static bool has_capabilities(void)
+{
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {{.permitted = 0}};
+
+    return syscall(SYS_capget, &head, data) != 0 || data[0].permitted != 0 || data[1].permitted != 0;
+}
+
 /* Root's way back would be any of these. */
 static bool is_for_good(const struct dw_account *account)
 {
@@ -147,7 +158,7 @@ static bool is_for_good(const struct dw_account *account)
     }
     if (account->uid == 0)
         return true;
-    return setresuid(0, 0, 0) != 0 && seteuid(0) != 0 && (account->gid == 0 || setegid(0) != 0);
+    return !has_capabilities() && setresuid(0, 0, 0) != 0 && seteuid(0) != 0 && (account->gid == 0 || setegid(0) != 0);
 }
 
 int dw_account_become(const struct dw_account *account, struct dw_err *err)
