@@ -10,7 +10,7 @@ import time
 import pytest
 
 from clients import Fcgi, fcgi, handshake
-from harness import CLI, RESPONDER, SIDECAR, SLOW, free_port, wait_until
+from harness import CLI, RESPONDER, SIDECAR, SLOW, free_port, unprivileged, wait_until
 from websocket import Client
 
 AS_ROOT = os.geteuid() == 0
@@ -44,11 +44,11 @@ def answers(process):
     return fcgi(process.address, "GET", handshake("alice")).status == 200
 
 
-def refused(name, env, *arguments, user=None):
+def refused(name, env, *arguments, as_started=True):
     """A server that must not come up: its exit status and what it says."""
-    who = {} if user is None else {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
-    done = subprocess.run([PROGRAMS[name], "--listen", "127.0.0.1:%d" % free_port(), *arguments], env=env,
-                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10 * SLOW, **who)
+    argv = [PROGRAMS[name], "--listen", "127.0.0.1:%d" % free_port(), *arguments]
+    done = subprocess.run(argv if as_started else unprivileged(argv), env=env, stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=10 * SLOW)
     return done.returncode, done.stderr
 
 
@@ -157,7 +157,7 @@ def test_a_user_that_is_not_there_ends_the_start(start):
 
 def test_who_is_not_root_can_not_become_another_user(start):
     world, _ = start()
-    status, said = refused(start.name, world.environment(PROCESS_USER="root"), user=NOBODY if AS_ROOT else None)
+    status, said = refused(start.name, world.environment(PROCESS_USER="root"), as_started=False)
     assert status == 1 and "process.user is root, but only root can become another user" in said
 
 
@@ -167,9 +167,7 @@ def test_who_is_not_root_may_be_told_its_own_name(world):
     name = NOBODY if AS_ROOT else pwd.getpwuid(os.geteuid()).pw_name
     path = world.path("own.sock")
     program = [RESPONDER, "--listen", "unix:" + path, "--user", name]
-    if AS_ROOT:
-        program = ["setpriv", "--reuid", NOBODY, "--regid", str(pwd.getpwnam(NOBODY).pw_gid), "--clear-groups", *program]
-    process = world._start("responder", program, world.environment())
+    process = world._start("responder", unprivileged(program), world.environment())
     process.address = "unix:" + path
     world.wait_listening(process, process.address)
     wait_until(world.has_queue, 10 * SLOW, "the queue is there")
