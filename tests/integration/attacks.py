@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import harness
 from clients import Answer, Fcgi, fcgi
-from websocket import Client, Frames, Refused
+from websocket import Client, Closed, Frames, Refused
 
 HOST = "example.org"
 ORIGIN = "https://" + HOST
@@ -39,9 +39,7 @@ class Site:
         self.world.session("m-sid", "mallory", ATTACKER_TOKEN)
 
     def query(self, kind, client_id, params):
-        fields = {"client-id": client_id}
-        if kind != "websocket":
-            fields["udt"] = str(harness.now_ms())
+        fields = {} if kind == "websocket" else {"client-id": client_id, "udt": str(harness.now_ms())}
         if kind == "handshake":
             fields["handshake?"] = "1"
         if kind == "binary post":
@@ -56,7 +54,7 @@ class Site:
             if https:
                 headers.setdefault("X-Forwarded-Proto", "https")
             try:
-                client = Client(self.sidecar.address, client_id, query, host=HOST, headers=headers)
+                client = Client(self.sidecar.address, quote(client_id, safe=""), query, host=HOST, headers=headers)
             except Refused as refused:
                 return Answer(refused.status, refused.headers, refused.body)
             client.drop()
@@ -114,13 +112,15 @@ class Tab:
 
     def websocket(self):
         headers = dict(self.headers, **{"X-Forwarded-Proto": "https"})
-        return Client(self.site.sidecar.address, self.client_id, host=HOST, headers=headers)
+        return Client(self.site.sidecar.address, quote(self.client_id, safe=""), host=HOST, headers=headers)
 
 
 def raw_websocket(address, target, headers, host=HOST):
-    """The answer to an opening, whatever it is."""
+    """The answer to an opening, whatever it is; status 0 for a connection that was closed without one."""
     try:
         frames = Frames(address, target, headers, host=host)
+    except Closed:
+        return Answer(0, {}, b"")
     except Refused as refused:
         return Answer(refused.status, refused.headers, refused.body)
     frames.close()
