@@ -195,12 +195,15 @@ static int become(const struct dw_account *account, struct dw_err *err)
 
 static int find(const struct dw_conf *conf, struct dw_account *account, struct dw_err *err)
 {
+    static bool warned; /* a worker may look twice, once its first request has said which queue it is */
     int rc = dw_account_find(conf->process_user, conf->store_path, account, err);
 
-    if (rc == DW_OK && !account->change && geteuid() == 0 && conf->process_user[0] == '\0')
+    if (rc == DW_OK && !warned && !account->change && geteuid() == 0 && conf->process_user[0] == '\0') {
+        warned = true;
         dw_log_warn("running as root, since the queue belongs to root: run this as the web server's user, or name one "
                     "in process.user (--user), and give the queue to it; only root and its group may connect to a Unix "
                     "socket that is made now");
+    }
     return rc;
 }
 
