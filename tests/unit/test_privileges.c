@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/securebits.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -125,8 +126,11 @@ static int become_and_come_back(void)
 {
     const struct dw_account account = {.change = true, .uid = SOMEBODY, .gid = 23456};
     struct dw_err err = {0};
+    const gid_t before[] = {0, 4, 5};
     gid_t groups[8];
 
+    if (setgroups(3, before) != 0)
+        return 6;
     if (dw_account_become(&account, &err) != DW_OK)
         return 1;
     if (getuid() != SOMEBODY || geteuid() != SOMEBODY || getgid() != 23456 || getegid() != 23456)
@@ -136,6 +140,32 @@ static int become_and_come_back(void)
     if (seteuid(0) == 0 || setuid(0) == 0 || setegid(0) == 0)
         return 4;
     return access("/proc/self/fd/0", F_OK) == 0 || errno == ENOENT ? 0 : 5;
+}
+
+static int become_with_groups(void)
+{
+    struct dw_account account;
+    const gid_t before[] = {0, 4, 5};
+    gid_t groups[64];
+    int count;
+
+    if (setgroups(3, before) != 0 || dw_account_find("nobody", "/q", &account, NULL) != DW_OK ||
+        dw_account_become(&account, NULL) != DW_OK)
+        return 1;
+    count = getgroups(64, groups);
+    for (int i = 0; i < count; i++) {
+        if (groups[i] == 0 || groups[i] == 4 || groups[i] == 5)
+            return 2;
+    }
+    return count > 0 ? 0 : 3;
+}
+
+static void the_users_own_groups_replace_roots(void **unused)
+{
+    (void)unused;
+    if (!is_root())
+        return;
+    assert_int_equal(in_child(become_with_groups), 0);
 }
 
 static void root_is_left_for_good(void **unused)
@@ -237,6 +267,7 @@ int main(void)
         cmocka_unit_test(what_is_no_user_or_group_is_said),
         cmocka_unit_test(who_is_not_root_stays_and_can_not_be_told_otherwise),
         cmocka_unit_test(without_a_name_the_owner_of_the_queue_or_of_its_folder_is_meant),
+        cmocka_unit_test(the_users_own_groups_replace_roots),
         cmocka_unit_test(root_is_left_for_good),
         cmocka_unit_test(only_a_socket_with_one_name_is_given_away),
         cmocka_unit_test(a_way_back_is_noticed),
