@@ -214,6 +214,33 @@ def test_reading_with_anothers_client_id_over_websockets_and_crosswise(site):
     assert "[:t/secret 2]" in victim.ask("poll").text
 
 
+@pytest.mark.parametrize("how", ["waits", "polls later"] + ["websocket"] * ("websocket" in KINDS))
+def test_reading_what_is_for_one_tab_with_its_client_id(site, how):
+    """A push that names uid and client_id is for that tab only while it is that user's; another tab of the user has
+    nothing of it, nor has another user with that client id."""
+    tabs = [site.victim(), site.victim("tab-other"), site.attacker()]
+    push = "INSERT INTO dw_push (uid, client_id, event, data) VALUES ('alice', 'tab-v', 't/secret', '1')"
+    if how == "websocket":
+        clients = [tab.websocket() for tab in tabs]
+        site.world.sql(push)
+        assert clients[0].receive(PROMPT) == "[[[:t/secret 1]] nil]"
+        for client in clients[1:]:
+            client.nothing(NOTHING)
+        return
+    for tab in tabs:
+        tab.ask("handshake")
+    if how == "polls later":
+        site.world.sql(push)
+    held = [tab.hold() for tab in tabs]
+    time.sleep(0.15 * SLOW)
+    if how == "waits":
+        site.world.sql(push)
+    assert held[0].receive(PROMPT).text == "[[[:t/secret 1]] nil]"
+    for connection in held[1:]:
+        with pytest.raises(socket.timeout):
+            connection.receive(NOTHING)
+
+
 def test_superseding_anothers_poll(site):
     victim, attacker = site.victim(), site.attacker()
     victim.ask("handshake")
