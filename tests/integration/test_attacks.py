@@ -361,12 +361,15 @@ def test_cursors_that_a_client_makes_up(site, params):
 
 
 def test_reading_anothers_reply_over_ajax(site):
-    """Two callbacks with one client id: each reply goes to the request that asked, and ids can't be asked for."""
+    """Callbacks with one client id, before and after the victim's: each reply goes to the request that asked, and ids
+    can't be asked for."""
     victim, attacker = site.victim(), site.attacker()
+    others = [attacker.call("[[:t/spy] :ajax]")]
+    wait_until(lambda: len(site.rows()) == 1, PROMPT, "the attacker has asked")
     mine = victim.call("[[:t/ask] :ajax]")
-    wait_until(lambda: len(site.rows()) == 1, PROMPT, "the victim has asked")
-    inbox_id = site.world.sql("SELECT id FROM dw_inbox")[0][0]
-    others = [attacker.call("[[:t/spy] %s]" % word) for word in (":ajax", str(inbox_id), '"%d"' % inbox_id)]
+    wait_until(lambda: len(site.rows()) == 2, PROMPT, "the victim has asked")
+    inbox_id = site.world.sql("SELECT id FROM dw_inbox WHERE uid = 'alice'")[0][0]
+    others += [attacker.call("[[:t/spy] %s]" % word) for word in (str(inbox_id), '"%d"' % inbox_id)]
     others.append(attacker.hold(**{"inbox-id": str(inbox_id), "inbox_id": str(inbox_id), "reply": str(inbox_id)}))
     wait_until(lambda: len(site.rows()) == 4, PROMPT, "the attacker has asked")
     site.world.sql("INSERT INTO dw_reply (inbox_id, data) VALUES (?, '\"secret\"')", inbox_id)
@@ -381,6 +384,8 @@ def test_reading_anothers_reply_over_ajax(site):
 @needs_sidecar
 def test_reading_anothers_reply_over_a_websocket(site):
     mine, other = site.victim().websocket(), site.attacker().websocket()
+    other.send('[[:t/early] "c1"]')
+    wait_until(lambda: ("mallory", "tab-v", "t/early") in site.rows(), PROMPT, "the attacker has asked")
     mine.send('[[:t/ask] "c1"]')
     wait_until(lambda: ("alice", "tab-v", "t/ask") in site.rows(), PROMPT, "the victim has asked")
     other.send('[[:t/spy] "c1"]')
