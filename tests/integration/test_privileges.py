@@ -145,6 +145,15 @@ def test_a_worker_that_learns_its_queue_from_a_request_leaves_root_then(world):
     assert_is_for_good(worker.pid, nobody.pw_uid, nobody.pw_gid)
 
 
+@needs_root
+def test_a_cgi_program_that_root_starts_leaves_it_too(world):
+    own_folder(world)
+    env = dict(world.environment(), REQUEST_METHOD="GET", QUERY_STRING=handshake("alice"))
+    done = subprocess.run([RESPONDER], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.stdout.startswith("Status: 200") and "goes on as user nobody" in done.stderr
+    assert os.stat(world.db_path).st_uid == pwd.getpwnam(NOBODY).pw_uid
+
+
 # ---- who can't be become ----
 
 def test_a_user_that_is_not_there_ends_the_start(start):
