@@ -10,9 +10,13 @@
 int dw_arguments(int argc, char **argv, const char *program, const char *usage, struct dw_arguments *arguments)
 {
     static const struct option options[] = {
-        {"listen", required_argument, NULL, 'l'}, {"config", required_argument, NULL, 'c'},
-        {"db", required_argument, NULL, 'd'},     {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'v'},      {NULL, 0, NULL, 0},
+        {"listen", required_argument, NULL, 'l'},
+        {"config", required_argument, NULL, 'c'},
+        {"db", required_argument, NULL, 'd'},
+        {"user", required_argument, NULL, 'u'},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'v'},
+        {NULL, 0, NULL, 0},
     };
     int option;
 
@@ -26,6 +30,9 @@ int dw_arguments(int argc, char **argv, const char *program, const char *usage, 
             break;
         case 'd':
             arguments->db = optarg;
+            break;
+        case 'u':
+            arguments->user = optarg;
             break;
         case 'h':
             (void)fputs(usage, stdout);

@@ -284,6 +284,11 @@ int dw_conf_apply(struct dw_conf *conf, const char *db, char *const *env, struct
     return rc == DW_OK ? finish_path(conf, err) : rc;
 }
 
+int dw_conf_user(struct dw_conf *conf, const char *user, struct dw_err *err)
+{
+    return user != NULL ? dw_conf_set(conf, "process", "user", user, err) : DW_OK;
+}
+
 int dw_conf_load(struct dw_conf *conf, const char *config, const char *db, char *const *env, struct dw_err *err)
 {
     const char *file = config != NULL ? config : env_value(env, PREFIX "CONF");

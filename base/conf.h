@@ -69,9 +69,11 @@
     X(INT, ws_header_bytes, "ws", "header_bytes", 8192, 1024, 65536)                                                   \
     X(INT, ws_drain_ms, "ws", "drain_ms", 5000, 0, 600000)                                                             \
     X(WORD, ws_deflate, "ws", "deflate", "off|on", 0, 0)                                                               \
+    X(STR, process_user, "process", "user", "", 0, 0)                                                                  \
     X(WORD, log_level, "log", "level", "info|error|warn|debug", 0, 0)                                                  \
     X(WORD, log_target, "log", "target", "stderr|syslog", 0, 0)                                                        \
-    X(WORD, log_format, "log", "format", "text|json", 0, 0)
+    X(WORD, log_format, "log", "format", "text|json", 0, 0)                                                            \
+    X(WORD, log_names, "log", "names", "off|on", 0, 0)
 
 struct dw_conf {
 #define DW_CONF_INT(member) int64_t member;
@@ -104,6 +106,9 @@ int dw_conf_env(struct dw_conf *conf, char *const *env, struct dw_err *err);
 
 /* dw_conf_env, then `db` or $DUMBWAITER_DB, and store.path made absolute. */
 int dw_conf_apply(struct dw_conf *conf, const char *db, char *const *env, struct dw_err *err);
+
+/* --user, which goes before all others; NULL: it was not given.  DW_NOMEM. */
+int dw_conf_user(struct dw_conf *conf, const char *user, struct dw_err *err);
 
 /* What every program does at start: --config or $DUMBWAITER_CONF or dumbwaiter.conf beside the program
  * or /etc/dumbwaiter/dumbwaiter.conf, then the environment, then --db or $DUMBWAITER_DB; store.path

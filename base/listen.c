@@ -1,10 +1,9 @@
 /* Listening sockets; see listen.h. */
 #include "base/listen.h"
 
-#include "base/log.h"
-
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -56,11 +55,6 @@ static int open_unix(const char *path, int *descriptor, struct dw_err *err)
         (void)close(fd);
         return rc;
     }
-    if (geteuid() == 0)
-        dw_log_warn(
-            "running as root: only root and its group may connect to unix:%s; run this as the web server's user "
-            "(see etc/dumbwaiter-fcgi.service)",
-            path);
     *descriptor = fd;
     return DW_OK;
 }
@@ -138,6 +132,26 @@ int dw_listen_open(const char *address, int *descriptor, struct dw_err *err)
     if (strncmp(address, "unix:", 5) == 0)
         return open_unix(address + 5, descriptor, err);
     return open_tcp(address, descriptor, err);
+}
+
+/* By descriptor, and only what is a socket with this one name: in a folder of that user something else of root's
+ * could have been put in its place. */
+int dw_listen_give(const char *address, uid_t uid, gid_t gid, struct dw_err *err)
+{
+    const char *path = address + 5;
+    struct stat st;
+    bool given;
+    int fd;
+
+    if (strncmp(address, "unix:", 5) != 0)
+        return DW_OK;
+    fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    given = fd >= 0 && fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode) && st.st_nlink == 1 &&
+            fchownat(fd, "", uid, gid, AT_EMPTY_PATH) == 0;
+    if (fd >= 0)
+        (void)close(fd);
+    return given ? DW_OK
+                 : dw_err_set(err, DW_SYSTEM, "cannot give the socket %s to user %lu", path, (unsigned long)uid);
 }
 
 void dw_listen_unlink(const char *address)

@@ -20,7 +20,8 @@ static struct {
     enum dw_log_level level;
     bool to_syslog;
     bool json;
-} settings = {"dumbwaiter", DW_LOG_INFO, false, false};
+    bool names;
+} settings = {"dumbwaiter", DW_LOG_INFO, false, false, false};
 
 bool dw_log_setup(const char *name, const char *level, const char *target, const char *format)
 {
@@ -42,9 +43,54 @@ bool dw_log_setup(const char *name, const char *level, const char *target, const
            (settings.json || strcmp(format, "text") == 0);
 }
 
+void dw_log_names(bool shown)
+{
+    settings.names = shown;
+}
+
+const char *dw_log_who(char text[DW_LOG_WHO], const char *uid, const char *client_id)
+{
+    text[0] = '\0';
+    if (settings.names)
+        (void)snprintf(text, DW_LOG_WHO, " (%s%.128s, %s%.128s)", uid != NULL ? "uid " : "no uid",
+                       uid != NULL ? uid : "", client_id != NULL ? "client " : "no client id",
+                       client_id != NULL ? client_id : "");
+    return text;
+}
+
 bool dw_log_enabled(enum dw_log_level level)
 {
     return level <= settings.level;
+}
+
+/* The length of the well-formed UTF-8 sequence of a printable character beyond ASCII, 0: there is none. */
+static size_t beyond_ascii(const unsigned char *p)
+{
+    size_t len = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2, i;
+
+    if (p[0] < 0xc2 || p[0] > 0xf4 || (p[0] == 0xc2 && p[1] < 0xa0) || (p[0] == 0xe0 && p[1] < 0xa0) ||
+        (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
+        return 0;
+    for (i = 1; i < len; i++) {
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+    }
+    return len;
+}
+
+/* Parts of a record may come from strangers: a line break would begin a record of their own, a terminal obeys
+ * escapes and the control characters of Latin-1 (U+0080 to U+009F), and readers of JSON want UTF-8. */
+static void make_plain(char *text, bool controls_too)
+{
+    unsigned char *p = (unsigned char *)text;
+    size_t len;
+
+    while (*p != '\0') {
+        len = *p < 0x80 ? *p != 0x7f && (*p >= 0x20 || !controls_too) : beyond_ascii(p);
+        if (len == 0)
+            *p = '?';
+        p += len > 0 ? len : 1;
+    }
 }
 
 static void add_json_string(struct dw_buf *line, const char *text)
@@ -77,6 +123,7 @@ void dw_log(enum dw_log_level level, const char *format, ...)
     va_start(args, format);
     (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    make_plain(text, settings.to_syslog || !settings.json);
     if (settings.to_syslog) {
         syslog(syslog_levels[level], "%s", text);
         return;

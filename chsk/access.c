@@ -4,16 +4,21 @@
 #include <string.h>
 #include <strings.h>
 
-bool dw_access_equal(const char *a, const char *b)
+bool dw_access_equal_bytes(const void *a, const void *b, size_t len)
 {
-    size_t a_len = strlen(a), b_len = strlen(b), i;
+    const unsigned char *one = a, *other = b;
     volatile unsigned char difference = 0;
 
-    if (a_len != b_len)
-        return false;
-    for (i = 0; i < a_len; i++)
-        difference |= (unsigned char)(a[i] ^ b[i]);
+    for (size_t i = 0; i < len; i++)
+        difference |= (unsigned char)(one[i] ^ other[i]);
     return difference == 0;
+}
+
+bool dw_access_equal(const char *a, const char *b)
+{
+    size_t len = strlen(a);
+
+    return len == strlen(b) && dw_access_equal_bytes(a, b, len);
 }
 
 bool dw_access_csrf(const char *reference, const char *param, const char *header, const char *xsrf_header)
@@ -58,14 +63,22 @@ static bool is_own_host(const char *url, const char *host, bool https, bool whol
     return len > 0 && strncasecmp(url, host, len) == 0 && (whole ? url[len] == '\0' : url[len] == '/');
 }
 
-bool dw_access_origin(const char *allowed, const char *host, bool https, const char *origin, const char *referer)
+/* For a request without Origin and Referer.  "none" is the address bar: the user's own wish. */
+static bool is_from_own_page(const char *fetch_site)
 {
-    const char *url = origin != NULL ? origin : referer;
-    bool whole = origin != NULL;
+    return fetch_site == NULL || strcmp(fetch_site, "same-origin") == 0 || strcmp(fetch_site, "none") == 0;
+}
+
+bool dw_access_origin(const char *allowed, const struct dw_access_source *source)
+{
+    const char *url = source->origin != NULL ? source->origin : source->referer;
+    bool whole = source->origin != NULL;
 
     if (strcmp(allowed, "*") == 0)
         return true;
     if (allowed[0] != '\0')
         return url != NULL && is_listed(allowed, url, whole);
-    return url == NULL || is_own_host(url, host != NULL ? host : "", https, whole);
+    if (url == NULL)
+        return is_from_own_page(source->fetch_site);
+    return is_own_host(url, source->host != NULL ? source->host : "", source->https, whole);
 }

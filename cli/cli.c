@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include "base/log.h"
+#include "base/privileges.h"
 #include "hub/hub.h"
 
 #include <errno.h>
@@ -201,6 +202,19 @@ int dw_cli_load(struct dw_cli *cli)
     return DW_EXIT_GO_ON;
 }
 
+/* In a folder of somebody else's root works as that user: links and files could be put there that lead root, who may
+ * do everything, elsewhere. */
+static int leave_root(struct dw_cli *cli, struct dw_err *err)
+{
+    struct dw_account account;
+    int rc;
+
+    if (geteuid() != 0)
+        return DW_OK;
+    rc = dw_account_find(cli->conf.process_user, cli->conf.store_path, &account, err);
+    return rc == DW_OK ? dw_account_become(&account, err) : rc;
+}
+
 int dw_cli_open(struct dw_cli *cli, bool create)
 {
     struct dw_store_options options;
@@ -210,6 +224,11 @@ int dw_cli_open(struct dw_cli *cli, bool create)
 
     if (status != DW_EXIT_GO_ON)
         return status;
+    if (!create) {
+        rc = leave_root(cli, &err);
+        if (rc != DW_OK)
+            return dw_cli_fail(cli, &err, rc);
+    }
     options = dw_hub_store_options(&cli->conf, create);
     rc = dw_store_open_sqlite(&options, &cli->store, &err);
     return rc == DW_OK ? DW_EXIT_GO_ON : dw_cli_fail(cli, &err, rc);

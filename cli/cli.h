@@ -61,8 +61,8 @@ int dw_cli_number(struct dw_cli *cli, const char *what, const char *text, int64_
  * queue refuses what is too long).  Appended to `buf`. */
 int dw_cli_data(struct dw_cli *cli, const char *arg, struct dw_buf *buf);
 
-/* Loads the settings / and opens the queue, which must exist unless `create`.  DW_EXIT_GO_ON or an exit
- * status.  dw_cli_close undoes both. */
+/* Loads the settings / and opens the queue, which must exist unless `create`.  Root works on an existing queue as
+ * process.user or as its owner, and stays that user.  DW_EXIT_GO_ON or an exit status.  dw_cli_close undoes both. */
 int dw_cli_load(struct dw_cli *cli);
 int dw_cli_open(struct dw_cli *cli, bool create);
 void dw_cli_close(struct dw_cli *cli);

@@ -1,4 +1,5 @@
 /* dumbwaiter: the queue from a shell.  Finds the command and runs it; see command.h. */
+#include "base/privileges.h"
 #include "cli/cli.h"
 #include "config.h"
 
@@ -74,6 +75,7 @@ int main(int argc, char **argv)
     int at = 1;
     int status;
 
+    dw_privileges_harden();
     (void)signal(SIGPIPE, SIG_IGN); /* a reader that has gone is a result of write(2), not our end */
     status = parse_front(&cli, argc, argv, &at);
     if (status == DW_EXIT_GO_ON) {

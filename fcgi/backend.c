@@ -3,14 +3,12 @@
 
 #include "base/listen.h"
 #include "base/log.h"
+#include "base/privileges.h"
 #include "fcgi/webroot.h"
 
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
-
-/* Descriptors that are no held polls: listening socket, databases, doorbell, requests being served. */
-#define OWN_DESCRIPTORS 256
 
 static void on_presence(void *context)
 {
@@ -49,10 +47,10 @@ static int apply_settings(struct dw_fcgi *fcgi, char *const *env, struct dw_err 
 
 static void raise_limit(struct dw_fcgi *fcgi)
 {
-    long have = dw_listen_raise_limit((long)fcgi->conf->limits_parked + OWN_DESCRIPTORS);
+    long have = dw_listen_raise_limit((long)fcgi->conf->limits_parked + DW_SERVER_DESCRIPTORS);
 
-    if (have - OWN_DESCRIPTORS < fcgi->conf->limits_parked) {
-        fcgi->conf->limits_parked = have > 2L * OWN_DESCRIPTORS ? have - OWN_DESCRIPTORS : have / 2;
+    if (have - DW_SERVER_DESCRIPTORS < fcgi->conf->limits_parked) {
+        fcgi->conf->limits_parked = have > 2L * DW_SERVER_DESCRIPTORS ? have - DW_SERVER_DESCRIPTORS : have / 2;
         dw_log_info("this process may open %ld files, so it holds at most %lld polls", have,
                     (long long)fcgi->conf->limits_parked);
     }
@@ -66,6 +64,11 @@ static int open_parts(struct dw_fcgi *fcgi, struct dw_err *err)
     int rc;
 
     raise_limit(fcgi);
+    if (fcgi->lazy && geteuid() == 0) {
+        rc = dw_privileges_leave(fcgi->conf, err);
+        if (rc != DW_OK)
+            return rc;
+    }
     rc = dw_hub_init(&backend->hub, fcgi->conf, DW_SERVING_FASTCGI, err);
     if (rc != DW_OK)
         return rc;

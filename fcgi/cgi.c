@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/privileges.h"
 #include "fcgi/variables.h"
 #include "fcgi/webroot.h"
 #include "hub/arrival.h"
@@ -244,6 +245,8 @@ int dw_cgi_run(struct dw_conf *conf, char *const *env)
 
     (void)block_signals(&blocked);
     rc = dw_webroot_check(conf, env, &err);
+    if (rc == DW_OK)
+        rc = dw_privileges_leave(conf, &err);
     if (rc == DW_OK)
         rc = open_parts(&cgi, conf, &err);
     dw_variables_request(env, &request);

@@ -6,6 +6,7 @@
 #include "base/conf.h"
 #include "base/listen.h"
 #include "base/log.h"
+#include "base/privileges.h"
 #include "fcgi/cgi.h"
 #include "fcgi/server.h"
 
@@ -27,6 +28,7 @@ static const char usage[] =
     "  --config FILE     settings (else $DUMBWAITER_CONF, dumbwaiter.conf beside the program,\n"
     "                    /etc/dumbwaiter/dumbwaiter.conf)\n"
     "  --db FILE         queue file (else $DUMBWAITER_DB, store.path, dumbwaiter.db beside the program)\n"
+    "  --user NAME       started as root: go on as this user, NAME[:GROUP] (else process.user, the queue's owner)\n"
     "  --help            this text\n"
     "  --version         the version\n"
     "\n"
@@ -40,8 +42,12 @@ static int serve_fastcgi(struct dw_conf *conf, const char *address)
     struct dw_err err = {0};
     int rc = DW_OK;
 
+    /* Only root may raise the limit of open files beyond what it was given. */
+    (void)dw_listen_raise_limit((long)conf->limits_parked + DW_SERVER_DESCRIPTORS);
     if (address != NULL)
-        rc = dw_listen_open(address, &options.listen_fd, &err);
+        rc = dw_privileges_listen(conf, address, &options.listen_fd, &err);
+    else if (!conf->path_by_default) /* else the first request may say which queue it is: see backend.c */
+        rc = dw_privileges_leave(conf, &err);
     if (rc == DW_OK && address != NULL)
         dw_log_info("listening on %s, queue %s", address, conf->store_path);
     if (rc == DW_OK) {
@@ -56,12 +62,13 @@ static int serve_fastcgi(struct dw_conf *conf, const char *address)
 
 int main(int argc, char **argv)
 {
-    struct dw_arguments arguments = {NULL, NULL, NULL};
+    struct dw_arguments arguments = {NULL, NULL, NULL, NULL};
     bool fastcgi, cgi = getenv("REQUEST_METHOD") != NULL;
     struct dw_conf conf;
     struct dw_err err = {0};
     int rc, status;
 
+    dw_privileges_harden();
     /* A CGI query without "=" arrives as arguments (RFC 3875 section 4.4): they are not ours. */
     status = cgi ? -1 : dw_arguments(argc, argv, PROGRAM, usage, &arguments);
     if (status >= 0)
@@ -72,12 +79,15 @@ int main(int argc, char **argv)
         return 2;
     }
     rc = dw_conf_load(&conf, arguments.config, arguments.db, environ, &err);
+    if (rc == DW_OK)
+        rc = dw_conf_user(&conf, arguments.user, &err);
     if (rc != DW_OK) {
         (void)dw_log_setup(PROGRAM, "info", "stderr", "text");
         dw_log_error("%s", dw_err_say(&err, rc));
         return fastcgi ? 1 : dw_cgi_refuse();
     }
     (void)dw_log_setup(PROGRAM, conf.log_level, conf.log_target, conf.log_format);
+    dw_log_names(strcmp(conf.log_names, "on") == 0);
     status = fastcgi ? serve_fastcgi(&conf, arguments.listen) : dw_cgi_run(&conf, environ);
     dw_conf_fini(&conf);
     return status;

@@ -18,6 +18,9 @@
 
 #include <stdbool.h>
 
+/* Descriptors that are no held polls: listening socket, databases, doorbell, requests being served. */
+#define DW_SERVER_DESCRIPTORS 256
+
 struct dw_server_options {
     struct dw_conf *conf; /* may get further settings from the first request when `lazy` */
     int listen_fd;

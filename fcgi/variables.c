@@ -29,6 +29,7 @@ void dw_variables_request(char *const *env, struct dw_request *request)
         .host = dw_variables_get(env, "HTTP_HOST"),
         .origin = dw_variables_get(env, "HTTP_ORIGIN"),
         .referer = dw_variables_get(env, "HTTP_REFERER"),
+        .fetch_site = dw_variables_get(env, "HTTP_SEC_FETCH_SITE"),
         .csrf_header = dw_variables_get(env, "HTTP_X_CSRF_TOKEN"),
         .xsrf_header = dw_variables_get(env, "HTTP_X_XSRF_TOKEN"),
         .upgrade = dw_variables_get(env, "HTTP_UPGRADE"),

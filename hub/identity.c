@@ -64,7 +64,7 @@ int dw_identity_find(const struct dw_hub *hub, struct dw_store *store, const str
 
 /* Every one of these is "Bad CSRF token" to the client, as Sente has it: whoever sets a site up needs to know
  * which. */
-static void log_csrf(const struct dw_hub *hub, const struct dw_identity *identity, bool has_token)
+static void log_csrf(const struct dw_hub *hub, const struct dw_identity *identity, const char *who, bool has_token)
 {
     static struct dw_log_limit no_cookie, unknown, tokenless, missing, wrong;
     const char *cookie = hub->conf->auth_session_cookie;
@@ -72,47 +72,57 @@ static void log_csrf(const struct dw_hub *hub, const struct dw_identity *identit
     if (dw_identity_token_param(hub->conf) != NULL)
         dw_identity_token_log(hub->conf, identity, has_token);
     else if (!identity->session.found && !identity->has_cookie)
-        dw_log_limited(&no_cookie, DW_LOG_INFO, "refused: the request has no cookie %s (auth.session_cookie)", cookie);
+        dw_log_limited(&no_cookie, DW_LOG_INFO, "refused: the request has no cookie %s (auth.session_cookie)%s", cookie,
+                       who);
     else if (!identity->session.found)
         dw_log_limited(&unknown, DW_LOG_INFO,
-                       "refused: the cookie %s names no session that auth.session_sql finds (unknown or expired)",
-                       cookie);
+                       "refused: the cookie %s names no session that auth.session_sql finds (unknown or expired)%s",
+                       cookie, who);
     else if (!identity->session.has_csrf_token)
-        dw_log_limited(&tokenless, DW_LOG_INFO, "refused: the session has no csrf_token: give it one");
+        dw_log_limited(&tokenless, DW_LOG_INFO, "refused: the session has no csrf_token: give it one%s", who);
     else if (!has_token)
         dw_log_limited(&missing, DW_LOG_INFO,
-                       "refused: the request has no CSRF token (parameter csrf-token or header X-CSRF-Token)");
+                       "refused: the request has no CSRF token (parameter csrf-token or header X-CSRF-Token)%s", who);
     else
-        dw_log_limited(&wrong, DW_LOG_INFO, "refused: the CSRF token is not that of the session");
+        dw_log_limited(&wrong, DW_LOG_INFO, "refused: the CSRF token is not that of the session%s", who);
 }
 
 bool dw_identity_admit(struct dw_hub *hub, const struct dw_identity *identity, const struct dw_request *request,
                        const struct dw_params *params, struct dw_answer *answer)
 {
     static struct dw_log_limit origin, nobody;
+    char who[DW_LOG_WHO];
     const struct dw_session *session = &identity->session;
     const struct dw_conf *conf = hub->conf;
+    const struct dw_access_source source = {
+        .host = request->host,
+        .https = request->https,
+        .origin = request->origin,
+        .referer = request->referer,
+        .fetch_site = request->fetch_site,
+    };
 
     if (strcmp(conf->auth_csrf, "off") != 0 && !identity->is_meant &&
         !dw_access_csrf(session->found && session->has_csrf_token ? dw_buf_str(&session->csrf_token) : NULL,
                         dw_params_get(params, "csrf-token"), request->csrf_header, request->xsrf_header)) {
         dw_counter_add(&hub->counters.refused_csrf, 1);
-        log_csrf(hub, identity,
+        log_csrf(hub, identity, dw_log_who(who, identity->uid, dw_params_get(params, "client-id")),
                  dw_params_get(params, "csrf-token") != NULL || request->csrf_header != NULL ||
                      request->xsrf_header != NULL);
         dw_answer_text(answer, 403, "Bad CSRF token");
         return false;
     }
-    if (!dw_access_origin(conf->auth_allowed_origins, request->host, request->https, request->origin,
-                          request->referer)) {
+    if (!dw_access_origin(conf->auth_allowed_origins, &source)) {
         dw_counter_add(&hub->counters.refused_origin, 1);
-        dw_log_limited(&origin, DW_LOG_INFO, "refused: the page's origin is not allowed (auth.allowed_origins)");
+        dw_log_limited(&origin, DW_LOG_INFO, "refused: the page's origin is not allowed (auth.allowed_origins)%s",
+                       dw_log_who(who, identity->uid, dw_params_get(params, "client-id")));
         dw_answer_text(answer, 403, "Unauthorized origin");
         return false;
     }
     if (strcmp(conf->auth_require_uid, "on") == 0 && identity->uid == NULL) {
         dw_counter_add(&hub->counters.refused_auth, 1);
-        dw_log_limited(&nobody, DW_LOG_INFO, "refused: the request has no user id, and auth.require_uid is on");
+        dw_log_limited(&nobody, DW_LOG_INFO, "refused: the request has no user id, and auth.require_uid is on%s",
+                       dw_log_who(who, NULL, dw_params_get(params, "client-id")));
         dw_answer_text(answer, 401, "Unauthorized request");
         return false;
     }

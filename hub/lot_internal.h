@@ -11,6 +11,7 @@
 /* Whom a push of the round is for. */
 struct dw_target {
     char *name; /* uid, client id or room */
+    char *uid;  /* DW_TO_CLIENT: whose client it must be; NULL: anybody's */
     enum { DW_TO_UID, DW_TO_CLIENT, DW_TO_ROOM, DW_TO_ALL } kind;
 };
 

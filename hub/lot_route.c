@@ -15,11 +15,18 @@
 #define ROUND 512    /* pushes read at once; what is left makes the next round */
 #define RETRY_MS 100 /* after a round that failed */
 
+static void free_target(struct dw_target *target)
+{
+    free(target->name);
+    free(target->uid);
+}
+
 int dw_lot_take_push(void *context, const struct dw_push *push)
 {
     struct dw_lot *lot = context;
     struct dw_target *target;
     size_t at = dw_outbox_count(lot->outbox);
+    bool has_both = push->client_id != NULL && push->uid != NULL;
     int rc;
 
     if (at == lot->target_room) {
@@ -32,18 +39,19 @@ int dw_lot_take_push(void *context, const struct dw_push *push)
         lot->target_room = room;
     }
     target = &lot->targets[at];
-    if (push->uid != NULL)
-        target->kind = DW_TO_UID;
-    else if (push->client_id != NULL)
+    if (push->client_id != NULL)
         target->kind = DW_TO_CLIENT;
+    else if (push->uid != NULL)
+        target->kind = DW_TO_UID;
     else
         target->kind = strcmp(push->room, "*") == 0 ? DW_TO_ALL : DW_TO_ROOM;
-    target->name = strdup(push->uid != NULL ? push->uid : push->client_id != NULL ? push->client_id : push->room);
-    if (target->name == NULL)
-        return DW_NOMEM;
-    rc = dw_outbox_add(lot->outbox, push);
+    target->name = strdup(push->client_id != NULL ? push->client_id : push->uid != NULL ? push->uid : push->room);
+    target->uid = has_both ? strdup(push->uid) : NULL;
+    rc = target->name != NULL && (target->uid != NULL) == has_both ? DW_OK : DW_NOMEM;
+    if (rc == DW_OK)
+        rc = dw_outbox_add(lot->outbox, push);
     if (rc != DW_OK)
-        free(target->name);
+        free_target(target);
     return rc;
 }
 
@@ -52,7 +60,7 @@ void dw_lot_end_round(struct dw_lot *lot)
     size_t i;
 
     for (i = 0; i < dw_outbox_count(lot->outbox); i++)
-        free(lot->targets[i].name);
+        free_target(&lot->targets[i]);
     dw_outbox_clear(lot->outbox);
 }
 
@@ -110,8 +118,10 @@ static int mark_targets(struct dw_lot *lot, uint32_t index, struct dw_err *err)
         return mark_uid(&member, target->name);
     case DW_TO_CLIENT:
         parked = dw_index_client(&lot->index, target->name);
-        for (; parked != NULL && rc == DW_OK; parked = parked->client_next)
-            rc = mark(lot, parked, index);
+        for (; parked != NULL && rc == DW_OK; parked = parked->client_next) {
+            if (target->uid == NULL || strcmp(target->uid, parked->uid != NULL ? parked->uid : "") == 0)
+                rc = mark(lot, parked, index);
+        }
         return rc;
     case DW_TO_ALL:
         for (parked = lot->earliest; parked != NULL && rc == DW_OK; parked = parked->later) {

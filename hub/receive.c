@@ -73,6 +73,7 @@ int dw_receive_store(const struct dw_receiving *receiving, const struct dw_envel
     enum dw_event_kind kind = dw_event_classify(receiving->packer, envelope->value, &name, &data);
     struct dw_counters *counters = &receiving->hub->counters;
     bool wants_reply = envelope->callback != NULL;
+    char who[DW_LOG_WHO];
     int rc;
 
     if (kind == DW_EVENT_BAD) {
@@ -86,7 +87,8 @@ int dw_receive_store(const struct dw_receiving *receiving, const struct dw_envel
         dw_counter_add(&counters->messages, 1);
     if (rc == DW_HANDLER) {
         dw_counter_add(&counters->handler_errors, 1);
-        dw_log_error("the application's handler refused a message: %s", dw_err_say(err, rc));
+        dw_log_error("the application's handler refused a message%s: %s",
+                     dw_log_who(who, receiving->uid, receiving->client_id), dw_err_say(err, rc));
     }
     return rc;
 }

@@ -20,7 +20,7 @@ struct dw_request {
     const char *method, *query, *content_type;
     const char *body; /* POST */
     size_t body_len;
-    const char *cookie, *host, *origin, *referer, *csrf_header, *xsrf_header;
+    const char *cookie, *host, *origin, *referer, *fetch_site, *csrf_header, *xsrf_header;
     const char *upgrade, *websocket_key; /* the headers Upgrade and Sec-WebSocket-Key */
     const char *remote_user;             /* set by the web server after authentication, never from a header */
     bool https;

@@ -100,13 +100,14 @@ static struct dw_parked *deliver(struct post *post, const struct dw_receiving *r
 {
     struct dw_serving_call *call = post->call;
     bool wants_reply = envelope->callback != NULL;
+    char who[DW_LOG_WHO];
     struct dw_parked *parked;
     int64_t id = 0;
     int rc;
 
     if (call->client_id == NULL) {
         dw_counter_add(&call->server->hub->counters.dropped, 1);
-        dw_log_warn("a message without client-id was dropped");
+        dw_log_warn("a message without client-id was dropped%s", dw_log_who(who, call->identity.uid, NULL));
         if (wants_reply)
             return dw_serve_park(call, DW_PARKED_MUTE, post->packer, post->generation);
         dummy(post);

@@ -48,8 +48,11 @@ static bool send_bytes(struct dw_lot *lot, struct dw_parked *parked, const char 
 
 static void close_slow(struct dw_lot *lot, struct dw_parked *parked)
 {
+    char who[DW_LOG_WHO];
+
     dw_counter_add(&lot->hub->counters.sockets_slow, 1);
-    dw_log_info("a WebSocket client reads too slowly and is closed; it resumes when it comes back");
+    dw_log_info("a WebSocket client reads too slowly and is closed; it resumes when it comes back%s",
+                dw_log_who(who, parked->uid, parked->client_id));
     close_socket(lot, parked, COME_AGAIN);
 }
 

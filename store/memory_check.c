@@ -190,12 +190,12 @@ int dw_mem_check_data(const char *data, size_t len, const char *format, struct d
 
 int dw_mem_check_push(const struct dw_push *push, struct dw_err *err)
 {
-    int addresses = (push->uid != NULL) + (push->client_id != NULL) + (push->room != NULL);
+    bool to_clients = push->uid != NULL || push->client_id != NULL;
     const char *named = push->client_id != NULL ? push->client_id : push->room;
     int rc;
 
-    if (addresses != 1)
-        return dw_err_set(err, DW_INVALID, "dw_push: set exactly one of uid, client_id and room");
+    if (to_clients == (push->room != NULL))
+        return dw_err_set(err, DW_INVALID, "dw_push: set room alone, or uid, client_id or both of them");
     if (named != NULL && named[0] == '\0')
         return dw_err_set(err, DW_INVALID, "dw_push: client_id or room is empty");
     rc = check_event(push->event, err);

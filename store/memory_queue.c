@@ -110,10 +110,9 @@ static bool was_member(const struct dw_memory *w, const char *room, const char *
 
 static bool is_for(const struct dw_memory *w, const struct dw_mem_push *row, const char *uid, const char *client_id)
 {
-    if (row->uid != NULL)
-        return strcmp(row->uid, uid) == 0;
-    if (row->client_id != NULL)
-        return dw_mem_same(row->client_id, client_id);
+    if (row->uid != NULL || row->client_id != NULL)
+        return (row->uid == NULL || strcmp(row->uid, uid) == 0) &&
+               (row->client_id == NULL || dw_mem_same(row->client_id, client_id));
     return strcmp(row->room, "*") == 0 || was_member(w, row->room, uid, row->id);
 }
 

@@ -11,9 +11,10 @@
  * itself, so that a client far behind costs no more than its answer. */
 #define DW_TEXT_MAILBOX                                                                                                \
     "SELECT " DW_TEXT_PUSH_COLUMNS " FROM dw_push p WHERE p.id IN ("                                                   \
-    " SELECT * FROM (SELECT id FROM dw_push WHERE uid = ?1 AND id > ?3 AND id <= ?5 ORDER BY id LIMIT ?4)"             \
-    " UNION ALL SELECT * FROM (SELECT id FROM dw_push WHERE client_id = ?2 AND id > ?3 AND id <= ?5"                   \
-    "   ORDER BY id LIMIT ?4)"                                                                                         \
+    " SELECT * FROM (SELECT id FROM dw_push WHERE uid = ?1 AND client_id IS NULL"                                      \
+    "   AND id > ?3 AND id <= ?5 ORDER BY id LIMIT ?4)"                                                                \
+    " UNION ALL SELECT * FROM (SELECT id FROM dw_push WHERE client_id = ?2 AND coalesce(uid, ?1) = ?1"                 \
+    "   AND id > ?3 AND id <= ?5 ORDER BY id LIMIT ?4)"                                                                \
     " UNION ALL SELECT * FROM (SELECT id FROM dw_push WHERE room = '*' AND id > ?3 AND id <= ?5 ORDER BY id LIMIT ?4)" \
     " UNION ALL SELECT * FROM (SELECT r.id FROM dw_member m CROSS JOIN dw_push r"                                      \
     "   ON r.room = m.room AND r.id > max(m.since_id, ?3) AND r.id <= ?5 WHERE m.uid = ?1 ORDER BY r.id LIMIT ?4)"     \

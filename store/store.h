@@ -72,7 +72,8 @@ void dw_store_kill(struct dw_store *store);
 
 struct dw_push {
     int64_t id;
-    const char *uid; /* exactly one of uid, client_id, room is not NULL; uid "" = clients without uid */
+    /* room alone, or uid, client_id, or both: that client as long as it is that user's; uid "" = clients without uid */
+    const char *uid;
     const char *client_id;
     const char *room;  /* "*" = every client */
     const char *event; /* namespaced name without colon */

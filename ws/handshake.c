@@ -12,7 +12,7 @@
 
 /* What a request's strings are kept in. */
 struct headers {
-    struct dw_buf query, host, origin, referer, cookie, csrf, xsrf, user, forwarded, proto;
+    struct dw_buf query, host, origin, referer, site, cookie, csrf, xsrf, user, forwarded, proto;
 };
 
 static void fini(struct headers *headers)
@@ -21,6 +21,7 @@ static void fini(struct headers *headers)
     dw_buf_fini(&headers->host);
     dw_buf_fini(&headers->origin);
     dw_buf_fini(&headers->referer);
+    dw_buf_fini(&headers->site);
     dw_buf_fini(&headers->cookie);
     dw_buf_fini(&headers->csrf);
     dw_buf_fini(&headers->xsrf);
@@ -32,9 +33,9 @@ static void fini(struct headers *headers)
 static bool any_failed(const struct headers *headers)
 {
     return dw_buf_failed(&headers->query) || dw_buf_failed(&headers->host) || dw_buf_failed(&headers->origin) ||
-           dw_buf_failed(&headers->referer) || dw_buf_failed(&headers->cookie) || dw_buf_failed(&headers->csrf) ||
-           dw_buf_failed(&headers->xsrf) || dw_buf_failed(&headers->user) || dw_buf_failed(&headers->forwarded) ||
-           dw_buf_failed(&headers->proto);
+           dw_buf_failed(&headers->referer) || dw_buf_failed(&headers->site) || dw_buf_failed(&headers->cookie) ||
+           dw_buf_failed(&headers->csrf) || dw_buf_failed(&headers->xsrf) || dw_buf_failed(&headers->user) ||
+           dw_buf_failed(&headers->forwarded) || dw_buf_failed(&headers->proto);
 }
 
 static const char *text_of(const struct dw_buf *buf)
@@ -131,6 +132,7 @@ static void read_headers(struct dw_sidecar *sidecar, const struct dw_ws_client *
     copy(wsi, WSI_TOKEN_ORIGIN, &headers->origin);
     copy(wsi, WSI_TOKEN_HTTP_REFERER, &headers->referer);
     copy(wsi, WSI_TOKEN_HTTP_COOKIE, &headers->cookie);
+    copy_custom(wsi, "sec-fetch-site:", &headers->site);
     copy_custom(wsi, "x-csrf-token:", &headers->csrf);
     copy_custom(wsi, "x-xsrf-token:", &headers->xsrf);
     if (trusts(sidecar, client)) {
@@ -251,6 +253,7 @@ int dw_ws_handshake(struct dw_sidecar *sidecar, struct dw_ws_client *client)
         .host = text_of(&headers.host),
         .origin = text_of(&headers.origin),
         .referer = text_of(&headers.referer),
+        .fetch_site = text_of(&headers.site),
         .csrf_header = text_of(&headers.csrf),
         .xsrf_header = text_of(&headers.xsrf),
         .remote_user = text_of(&headers.user),

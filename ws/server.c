@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/privileges.h"
 #include "ws/server_internal.h"
 
 #include <errno.h>
@@ -330,11 +331,12 @@ int dw_sidecar_run(struct dw_conf *conf, const char *address, struct dw_err *err
     (void)signal(SIGPIPE, SIG_IGN);
     raise_limit(sidecar);
     dw_ws_callbacks(sidecar, &callbacks);
-    rc = dw_sidecar_open(sidecar, &callbacks, err);
+    /* First: the queue's files are opened as the user that this goes on as. */
+    rc = dw_privileges_listen(conf, address, &sidecar->listen_fd, err);
+    if (rc == DW_OK)
+        rc = dw_sidecar_open(sidecar, &callbacks, err);
     if (rc == DW_OK)
         rc = open_library(sidecar, err);
-    if (rc == DW_OK)
-        rc = dw_listen_open(address, &sidecar->listen_fd, err);
     if (rc == DW_OK)
         rc = open_handles(sidecar, err);
     if (rc == DW_OK) {

@@ -34,6 +34,21 @@ static void a_mailbox_has_uid_client_and_everyone_in_order(void **state)
     assert_string_equal(mailbox(f, "bob", "c2", 0, 100, NULL), "t/all=[2] t/bob t/other");
 }
 
+static void a_client_of_a_uid_is_not_that_client_of_another(void **state)
+{
+    struct fixture *f = *state;
+    struct dw_push both = {.uid = "alice", .client_id = "c1", .event = "t/both", .format = "json"};
+
+    must(dw_store_push(f->a, &both, NULL, &err));
+    both.uid = "";
+    both.event = "t/nobodys";
+    must(dw_store_push(f->a, &both, NULL, &err));
+    assert_string_equal(mailbox(f, "alice", "c1", 0, 100, NULL), "t/both");
+    assert_string_equal(mailbox(f, NULL, "c1", 0, 100, NULL), "t/nobodys");
+    assert_string_equal(mailbox(f, "alice", "c2", 0, 100, NULL), "");
+    assert_string_equal(mailbox(f, "bob", "c1", 0, 100, NULL), "");
+}
+
 static void the_empty_uid_is_every_client_without_one(void **state)
 {
     struct fixture *f = *state;
@@ -186,7 +201,7 @@ static void the_room_of_everyone_has_no_members(void **state)
 
 /* ---- refusals ---- */
 
-static void a_push_needs_exactly_one_address(void **state)
+static void a_push_needs_one_address(void **state)
 {
     struct fixture *f = *state;
     struct dw_push both = {.uid = "alice", .room = "lobby", .event = "t/one", .format = "json"};
@@ -363,7 +378,8 @@ const struct CMUnitTest queue_tests[] = {
     cmocka_unit_test(joining_twice_keeps_the_first_joining),
     cmocka_unit_test(members_of_a_push_are_those_at_its_time),
     cmocka_unit_test(the_room_of_everyone_has_no_members),
-    cmocka_unit_test(a_push_needs_exactly_one_address),
+    cmocka_unit_test(a_push_needs_one_address),
+    cmocka_unit_test(a_client_of_a_uid_is_not_that_client_of_another),
     cmocka_unit_test(an_event_is_a_namespaced_keyword_without_colon),
     cmocka_unit_test(json_data_must_be_json),
     cmocka_unit_test(other_formats_are_taken_as_they_are),

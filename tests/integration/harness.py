@@ -7,6 +7,7 @@ died of a signal that the test did not send.  Nothing here knows about the proto
 
 import glob
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -33,6 +34,13 @@ def is_sanitized():
 SANITIZED = os.path.exists(RESPONDER) and is_sanitized()
 # Sanitized programs are slower; deadlines that are no requirement are stretched by this.
 SLOW = 4 if SANITIZED else 1
+
+
+def unprivileged(argv, user="nobody"):
+    """The command as an ordinary user runs it, also where the tests run as root."""
+    if os.geteuid() != 0:
+        return argv
+    return ["setpriv", "--reuid", user, "--regid", str(pwd.getpwnam(user).pw_gid), "--clear-groups", *argv]
 
 
 def now_ms():

@@ -296,7 +296,7 @@ def test_push_prints_the_id_and_the_row_is_as_said(queue):
     (["alice", "a/b", "{"], "dw_push: data is not valid JSON"),
     (["alice", "a/b", ""], "dw_push: data is not valid JSON"),
     (["--format", "xml", "alice", "a/b", "<a/>"], "dw_push: format must be json, edn or transit"),
-    (["--client-id", "c1", "--room", "r", "a/b"], "dw_push: more than one address"),
+    (["--client-id", "c1", "--room", "r", "a/b"], "dw_push: more than one address: set room alone"),
     (["--room", "", "a/b"], "dw_push: client_id or room is empty"),
 ])
 def test_a_refused_push_says_the_queues_own_sentence(queue, arguments, sentence):
@@ -576,7 +576,7 @@ def test_status_shows_clients_workers_and_polls(queue):
     finally:
         os.kill(responder.pid, signal.SIGCONT)
     assert status["clients"] == {"remembered": 1, "connected": 1, "ajax": 1, "ws": 0, "users_online": 1}
-    assert status["queue"]["end"] == 1 and status["queue"]["pushes"] == 1 and status["queue"]["schema"] == 1
+    assert status["queue"]["end"] == 1 and status["queue"]["pushes"] == 1 and status["queue"]["schema"] == 2
     assert status["queue"]["inbox_end"] >= 1 and status["queue"]["bytes"] > 0 and status["state"]["schema"] == 1
     workers = {worker["pid"]: worker["alive"] for worker in status["workers"]}
     assert workers == {responder.pid: True, doomed.pid: False}

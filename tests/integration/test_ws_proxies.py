@@ -189,13 +189,3 @@ def test_without_a_sidecar_the_responder_refuses_at_once(world):
     assert time.monotonic() - begin < 1 * SLOW
     world.push("alice", "t/e", "1")
     assert poll.receive().text == "[[[:t/e 1]] nil]", "the client's poll was not disturbed"
-
-
-def test_the_unit_file_is_fine_to_systemd():
-    if shutil.which("systemd-analyze") is None:
-        pytest.skip("no systemd-analyze")
-    unit = os.path.join(harness.SOURCE, "etc", "dumbwaiter-ws.service")
-    said = subprocess.run(["systemd-analyze", "verify", unit], stderr=subprocess.PIPE, text=True, check=False).stderr
-    wrong = [line for line in said.splitlines()
-             if "dumbwaiter-ws" in line and "not executable" not in line and "man dumbwaiter" not in line]
-    assert not wrong

@@ -14,4 +14,20 @@ verdict "links between the texts lead to files" "$(for page in README.md HACKING
         [ -e "$(dirname "$page")/${link%%#*}" ] || echo "$page: $link is not there"
     done
 done)"
+# Promises name their tests: `file::name`, the file in tests/unit or tests/integration.
+named=$(grep -ohE '`[a-z0-9_]+\.(py|c|sh)(::[a-z0-9_]+)?`' docs/security.md | tr -d '`' | sort -u)
+verdict "docs/security.md names tests" "$([ "$(wc -l <<<"$named")" -ge 40 ] || echo "found only: $named")"
+verdict "the tests that docs/security.md names are there" "$(while read -r test; do
+    file=$(ls "tests/unit/${test%%::*}" "tests/integration/${test%%::*}" 2>/dev/null)
+    if [ -z "$file" ]; then
+        echo "${test%%::*} is not there"
+    elif [[ $test == *::* ]]; then
+        grep -qE "(def|static void) ${test##*::}\(" "$file" || echo "$file has no ${test##*::}"
+    fi
+done <<<"$named")"
+verdict "docs/security.md names every test of attacks" "$(for file in tests/integration/test_attacks*.py; do
+    sed -n 's/^def \(test_[a-z0-9_]*\)(.*/\1/p' "$file" | while read -r name; do
+        grep -qF "$(basename "$file")::$name" <<<"$named" || echo "$file: $name is not there"
+    done
+done)"
 echo "1..$n"

@@ -93,6 +93,18 @@ static void a_log_record_is_one_line_and_its_level_is_respected(void **unused)
     assert_ptr_equal(strchr(line, '\n'), line + strlen(line) - 1);
 }
 
+static void a_strangers_text_makes_no_record_and_moves_no_cursor(void **unused)
+{
+    (void)unused;
+    assert_non_null(strstr(logged("text", "a\nb\r\tc\x1b[2J\x7f d"), " warn: a?b??c?[2J? d\n"));
+    assert_non_null(strstr(logged("text", "\xc3\xbc \xe2\x82\xac \xf0\x9f\x98\x80"),
+                           " warn: \xc3\xbc \xe2\x82\xac \xf0\x9f\x98\x80\n"));
+    /* Latin-1 controls as UTF-8 and bare, a surrogate, overlong forms, sequences cut short */
+    assert_non_null(strstr(logged("text", "\xc2\x9b \x9b \xed\xa0\x80 \xc0\x8a \xe0\x80\x8a \xf0\x9f \xe2\x82"),
+                           " warn: ?? ? ??? ?? ??? ?? ??\n"));
+    assert_non_null(strstr(logged("json", "\xc2\x9b\xff\x7f"), "\"message\":\"????\"}"));
+}
+
 static void a_json_record_escapes_what_must_be_escaped(void **unused)
 {
     const char *line = logged("json", "a \"b\" \\ \n\x01 c");
@@ -134,6 +146,7 @@ int main(void)
         cmocka_unit_test(an_impossible_size_is_latched_and_later_appends_are_ignored),
         cmocka_unit_test(an_error_record_says_its_sentence_or_the_codes_text),
         cmocka_unit_test(a_log_record_is_one_line_and_its_level_is_respected),
+        cmocka_unit_test(a_strangers_text_makes_no_record_and_moves_no_cursor),
         cmocka_unit_test(a_json_record_escapes_what_must_be_escaped),
         cmocka_unit_test(unknown_words_are_reported),
         cmocka_unit_test(what_strangers_cause_is_logged_once_in_a_while_with_a_count),

@@ -148,6 +148,7 @@ static const char everything[] =
 static void an_upgrade_keeps_every_row(void **state)
 {
     struct file *f = *state;
+    char version[32];
     char *before;
 
     assert_int_equal(migrate(f, NULL, NULL), DW_OK);
@@ -156,7 +157,8 @@ static void an_upgrade_keeps_every_row(void **state)
     assert_non_null(strstr(before, "a/four"));
     assert_int_equal(migrate(f, V2, NULL), DW_OK);
     expect_sql(f, everything, before);
-    expect_sql(f, "SELECT value FROM dw_meta WHERE key = 'schema_version'; PRAGMA user_version", "3;3;");
+    (void)snprintf(version, sizeof version, "%zu;%zu;", dw_sql_queue_count + 1, dw_sql_queue_count + 1);
+    expect_sql(f, "SELECT value FROM dw_meta WHERE key = 'schema_version'; PRAGMA user_version", version);
     /* and the new columns and old triggers work */
     do_sql(f, "INSERT INTO dw_push (uid, event, ttl_ms) VALUES ('alice', 'a/five', 7)");
     expect_sql(f, "SELECT id, ttl_ms FROM dw_push WHERE event = 'a/five'", "5,7;");
@@ -182,6 +184,7 @@ static void an_upgrade_that_fails_half_way_changes_nothing(void **state)
 {
     struct file *f = *state;
     struct dw_err err = {.code = 0};
+    char version[32];
     char *before;
     char *schema;
 
@@ -193,7 +196,8 @@ static void an_upgrade_that_fails_half_way_changes_nothing(void **state)
     assert_non_null(strstr(err.text, "no_such_table"));
     expect_sql(f, everything, before);
     expect_sql(f, "SELECT sql FROM sqlite_master", schema);
-    expect_sql(f, "SELECT value FROM dw_meta WHERE key = 'schema_version'", "2;");
+    (void)snprintf(version, sizeof version, "%zu;", dw_sql_queue_count);
+    expect_sql(f, "SELECT value FROM dw_meta WHERE key = 'schema_version'", version);
     assert_int_equal(open_store(f, false, NULL), DW_OK);
     free(before);
     free(schema);
@@ -215,15 +219,17 @@ static void a_newer_queue_is_refused_with_a_sentence_and_left_alone(void **state
 {
     struct file *f = *state;
     struct dw_err err = {.code = 0};
+    char newer[128];
     char *before;
 
+    (void)snprintf(newer, sizeof newer, "was made by a newer Dumbwaiter (schema %zu, this program knows %zu): use that",
+                   dw_sql_queue_count + 1, dw_sql_queue_count);
     assert_int_equal(migrate(f, V2, NULL), DW_OK);
     fill(f);
     before = sql(f, everything);
     for (int create = 0; create < 2; create++) {
         assert_int_equal(open_store(f, create == 1, &err), DW_NEWER);
-        assert_non_null(
-            strstr(err.text, "was made by a newer Dumbwaiter (schema 3, this program knows 2): use that version"));
+        assert_non_null(strstr(err.text, newer));
         assert_non_null(strstr(err.text, f->path));
     }
     expect_sql(f, everything, before);
@@ -240,7 +246,7 @@ static void a_newer_state_file_is_refused_with_a_sentence(void **state)
     (void)snprintf(there.path, sizeof there.path, "%.70s-dw/state.db", f->path);
     do_sql(&there, "PRAGMA user_version = 9");
     assert_int_equal(open_store(f, true, &err), DW_NEWER);
-    assert_non_null(strstr(err.text, "state.db was made by a newer Dumbwaiter (schema 9, this program knows 1)"));
+    assert_non_null(strstr(err.text, "state.db was made by a newer Dumbwaiter (schema 9, this program knows "));
 }
 
 static void a_queue_without_tables_is_refused_unless_it_is_to_be_made(void **state)
@@ -255,16 +261,29 @@ static void a_queue_without_tables_is_refused_unless_it_is_to_be_made(void **sta
     assert_int_equal(open_store(f, false, NULL), DW_OK);
 }
 
-static void an_apps_own_user_version_is_never_touched(void **state)
+static void an_old_queue_learns_to_name_uid_and_client_together(void **state)
 {
     struct file *f = *state;
 
+    assert_int_equal(dw_migrate_file(f->path, DW_SCHEMA_QUEUE, dw_sql_queue, 1, NULL), DW_OK);
+    do_sql(f, "INSERT INTO dw_push (client_id, event) VALUES ('c1', 'a/one')");
+    assert_int_equal(migrate(f, NULL, NULL), DW_OK);
+    do_sql(f, "INSERT INTO dw_push (uid, client_id, event) VALUES ('alice', 'c1', 'a/two')");
+    expect_sql(f, "SELECT id, uid, client_id FROM dw_push WHERE uid IS NOT NULL", "2,alice,c1;");
+}
+
+static void an_apps_own_user_version_is_never_touched(void **state)
+{
+    struct file *f = *state;
+    char expected[32];
+
     do_sql(f, "CREATE TABLE orders (item); INSERT INTO orders VALUES ('tea'); PRAGMA user_version = 42");
+    (void)snprintf(expected, sizeof expected, "42;tea;%zu;", dw_sql_queue_count + 1);
     assert_int_equal(migrate(f, NULL, NULL), DW_OK);
     assert_int_equal(migrate(f, V2, NULL), DW_OK);
     expect_sql(f,
                "PRAGMA user_version; SELECT item FROM orders; SELECT value FROM dw_meta WHERE key = 'schema_version'",
-               "42;tea;3;");
+               expected);
 }
 
 /* An app that counts its own schema and starts at 0 must not find ours. */
@@ -307,6 +326,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_newer_queue_is_refused_with_a_sentence_and_left_alone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_newer_state_file_is_refused_with_a_sentence, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_queue_without_tables_is_refused_unless_it_is_to_be_made, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_old_queue_learns_to_name_uid_and_client_together, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_apps_own_user_version_is_never_touched, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_app_that_has_not_counted_yet_finds_0, set_up, tear_down),
         cmocka_unit_test_setup_teardown(programs_that_start_together_make_one_queue, set_up, tear_down),
