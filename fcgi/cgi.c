@@ -174,6 +174,9 @@ static int open_parts(struct cgi *cgi, struct dw_conf *conf, struct dw_err *err)
         rc = dw_store_worker_join(cgi->store, &worker, err);
     if (rc != DW_OK)
         return rc;
+    rc = dw_hub_open_rates(&cgi->hub, cgi->store, err);
+    if (rc != DW_OK)
+        return rc;
     atomic_store(&cgi->hub.worker, worker);
     cgi->house = dw_house_new(&cgi->hub, cgi->store);
     cgi->server = dw_server_new(&cgi->hub, cgi->store);
@@ -257,6 +260,7 @@ int dw_cgi_run(struct dw_conf *conf, char *const *env)
     dw_buf_fini(&answer.body);
     dw_server_free(cgi.server);
     dw_house_free(cgi.house);
+    dw_hub_close_rates(&cgi.hub);
     dw_store_close(cgi.store);
     return rc == DW_OK ? 0 : 1;
 }

@@ -48,7 +48,7 @@ uint64_t dw_rates_hash(const uint64_t secret[2], const unsigned char *bytes, siz
  * locks.  `per_s` 0, key 0 or no table: always true.  `now_us` is monotonic and may come from any process of
  * this machine. */
 bool dw_rates_take(struct dw_rates *rates, uint64_t key, int64_t per_s, int64_t now_us);
-/* Gives it back: it was not the client's idea. */
+/* Gives it back, since it was not the client's idea: a poll that events answered is one that they asked for. */
 void dw_rates_give_back(struct dw_rates *rates, uint64_t key, int64_t per_s, int64_t now_us);
 
 #endif
