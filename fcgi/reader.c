@@ -132,11 +132,13 @@ static struct dw_parked *answer(struct reader *reader, struct dw_answer *answer)
         dw_house_active(reader->fcgi->backend.house);
         return parked;
     }
-    dw_counter_add(&reader->fcgi->backend.hub.counters.bad_requests, 1);
-    if (message->too_long)
+    if (message->too_long) {
+        dw_counter_add(&reader->fcgi->backend.hub.counters.refused_size, 1);
         dw_answer_text(answer, 413, "The body is too long");
-    else
+    } else {
+        dw_counter_add(&reader->fcgi->backend.hub.counters.bad_requests, 1);
         dw_answer_text(answer, 400, "The body ended before its Content-Length");
+    }
     return NULL;
 }
 
