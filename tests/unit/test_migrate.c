@@ -148,6 +148,7 @@ static const char everything[] =
 static void an_upgrade_keeps_every_row(void **state)
 {
     struct file *f = *state;
+    char version[32];
     char *before;
 
     assert_int_equal(migrate(f, NULL, NULL), DW_OK);
@@ -156,7 +157,8 @@ static void an_upgrade_keeps_every_row(void **state)
     assert_non_null(strstr(before, "a/four"));
     assert_int_equal(migrate(f, V2, NULL), DW_OK);
     expect_sql(f, everything, before);
-    expect_sql(f, "SELECT value FROM dw_meta WHERE key = 'schema_version'; PRAGMA user_version", "2;2;");
+    (void)snprintf(version, sizeof version, "%zu;%zu;", dw_sql_queue_count + 1, dw_sql_queue_count + 1);
+    expect_sql(f, "SELECT value FROM dw_meta WHERE key = 'schema_version'; PRAGMA user_version", version);
     /* and the new columns and old triggers work */
     do_sql(f, "INSERT INTO dw_push (uid, event, ttl_ms) VALUES ('alice', 'a/five', 7)");
     expect_sql(f, "SELECT id, ttl_ms FROM dw_push WHERE event = 'a/five'", "5,7;");
@@ -167,6 +169,7 @@ static void an_upgrade_that_fails_half_way_changes_nothing(void **state)
 {
     struct file *f = *state;
     struct dw_err err = {.code = 0};
+    char version[32];
     char *before;
     char *schema;
 
@@ -178,7 +181,8 @@ static void an_upgrade_that_fails_half_way_changes_nothing(void **state)
     assert_non_null(strstr(err.text, "no_such_table"));
     expect_sql(f, everything, before);
     expect_sql(f, "SELECT sql FROM sqlite_master", schema);
-    expect_sql(f, "SELECT value FROM dw_meta WHERE key = 'schema_version'", "1;");
+    (void)snprintf(version, sizeof version, "%zu;", dw_sql_queue_count);
+    expect_sql(f, "SELECT value FROM dw_meta WHERE key = 'schema_version'", version);
     assert_int_equal(open_store(f, false, NULL), DW_OK);
     free(before);
     free(schema);
@@ -200,15 +204,17 @@ static void a_newer_queue_is_refused_with_a_sentence_and_left_alone(void **state
 {
     struct file *f = *state;
     struct dw_err err = {.code = 0};
+    char newer[128];
     char *before;
 
+    (void)snprintf(newer, sizeof newer, "was made by a newer Dumbwaiter (schema %zu, this program knows %zu): use that",
+                   dw_sql_queue_count + 1, dw_sql_queue_count);
     assert_int_equal(migrate(f, V2, NULL), DW_OK);
     fill(f);
     before = sql(f, everything);
     for (int create = 0; create < 2; create++) {
         assert_int_equal(open_store(f, create == 1, &err), DW_NEWER);
-        assert_non_null(
-            strstr(err.text, "was made by a newer Dumbwaiter (schema 2, this program knows 1): use that version"));
+        assert_non_null(strstr(err.text, newer));
         assert_non_null(strstr(err.text, f->path));
     }
     expect_sql(f, everything, before);
@@ -225,7 +231,7 @@ static void a_newer_state_file_is_refused_with_a_sentence(void **state)
     (void)snprintf(there.path, sizeof there.path, "%.70s-dw/state.db", f->path);
     do_sql(&there, "PRAGMA user_version = 9");
     assert_int_equal(open_store(f, true, &err), DW_NEWER);
-    assert_non_null(strstr(err.text, "state.db was made by a newer Dumbwaiter (schema 9, this program knows 1)"));
+    assert_non_null(strstr(err.text, "state.db was made by a newer Dumbwaiter (schema 9, this program knows "));
 }
 
 static void a_queue_without_tables_is_refused_unless_it_is_to_be_made(void **state)
@@ -240,16 +246,57 @@ static void a_queue_without_tables_is_refused_unless_it_is_to_be_made(void **sta
     assert_int_equal(open_store(f, false, NULL), DW_OK);
 }
 
-static void an_apps_own_user_version_is_never_touched(void **state)
+/* What dw_inbox_load should say, counted. */
+static const char counted[] =
+    "SELECT owner, count(*), sum(size) FROM (SELECT '*' AS owner, length(CAST(event AS BLOB))"
+    " + coalesce(length(CAST(data AS BLOB)), 0) + coalesce(length(raw), 0) AS size, uid, client_id FROM dw_inbox"
+    " UNION ALL SELECT CASE WHEN uid IS NULL THEN 'c' || coalesce(client_id, '') ELSE 'u' || uid END,"
+    " length(CAST(event AS BLOB)) + coalesce(length(CAST(data AS BLOB)), 0) + coalesce(length(raw), 0), uid, client_id"
+    " FROM dw_inbox UNION ALL SELECT 'a', length(CAST(event AS BLOB)) + coalesce(length(CAST(data AS BLOB)), 0)"
+    " + coalesce(length(raw), 0), uid, client_id FROM dw_inbox WHERE uid IS NULL) GROUP BY owner ORDER BY owner";
+
+static void expect_load(const struct file *f, const char *change)
+{
+    char *expected;
+
+    do_sql(f, change);
+    expected = sql(f, counted);
+    expect_sql(f, "SELECT * FROM dw_inbox_load WHERE rows > 0 ORDER BY owner", expected);
+    free(expected);
+}
+
+static void the_inbox_load_is_what_is_in_the_inbox(void **state)
 {
     struct file *f = *state;
 
+    assert_int_equal(dw_migrate_file(f->path, DW_SCHEMA_QUEUE, dw_sql_queue, 1, NULL), DW_OK);
+    do_sql(f, "INSERT INTO dw_inbox (uid, client_id, event, data, raw) VALUES ('alice', 'c1', 'a/b', '\"\xc3\xa4\"', "
+              "x'00ff'),"
+              " ('alice', 'c2', 'a/b', NULL, NULL), (NULL, 'c3', 'a/b', '1', NULL), (NULL, NULL, 'a/b', '1', NULL)");
+    assert_int_equal(migrate(f, NULL, NULL), DW_OK);
+    expect_load(f, "SELECT 1");
+    expect_load(f, "INSERT INTO dw_inbox (uid, client_id, event, data, raw) VALUES ('bob', 'c1', 'a/b', '12', x'00'),"
+                   " (NULL, 'c3', 'a/b', '12', x'00'), ('', NULL, 'a/b', NULL, NULL)");
+    expect_load(f, "UPDATE dw_inbox SET data = '12345', uid = 'carol' WHERE id IN (1, 3)");
+    expect_load(f, "UPDATE dw_inbox SET uid = NULL WHERE uid = 'bob'; UPDATE dw_inbox SET wants_reply = 1");
+    expect_load(f, "BEGIN; DELETE FROM dw_inbox WHERE id > 2; ROLLBACK");
+    expect_load(f, "DELETE FROM dw_inbox WHERE id IN (1, 4, 5)");
+    expect_load(f, "DELETE FROM dw_inbox");
+    expect_sql(f, "SELECT count(*) <= 2, total(rows), total(bytes) FROM dw_inbox_load", "1,0.0,0.0;");
+}
+
+static void an_apps_own_user_version_is_never_touched(void **state)
+{
+    struct file *f = *state;
+    char expected[32];
+
     do_sql(f, "CREATE TABLE orders (item); INSERT INTO orders VALUES ('tea'); PRAGMA user_version = 42");
+    (void)snprintf(expected, sizeof expected, "42;tea;%zu;", dw_sql_queue_count + 1);
     assert_int_equal(migrate(f, NULL, NULL), DW_OK);
     assert_int_equal(migrate(f, V2, NULL), DW_OK);
     expect_sql(f,
                "PRAGMA user_version; SELECT item FROM orders; SELECT value FROM dw_meta WHERE key = 'schema_version'",
-               "42;tea;2;");
+               expected);
 }
 
 /* An app that counts its own schema and starts at 0 must not find ours. */
@@ -291,6 +338,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_newer_queue_is_refused_with_a_sentence_and_left_alone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_newer_state_file_is_refused_with_a_sentence, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_queue_without_tables_is_refused_unless_it_is_to_be_made, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_inbox_load_is_what_is_in_the_inbox, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_apps_own_user_version_is_never_touched, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_app_that_has_not_counted_yet_finds_0, set_up, tear_down),
         cmocka_unit_test_setup_teardown(programs_that_start_together_make_one_queue, set_up, tear_down),
