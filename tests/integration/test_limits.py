@@ -3,6 +3,7 @@ can make us keep is bounded, nobody else notices, and `dumbwaiter status` tells.
 
 import json
 import os
+import select
 import socket
 import sqlite3
 import struct
@@ -13,7 +14,7 @@ import time
 import pytest
 
 from bystander import Bystander
-from clients import BEGIN, PARAMS, Fcgi, begin, fcgi, form, handshake, numbers, poll, request_bytes, stream
+from clients import PARAMS, Fcgi, begin, fcgi, form, handshake, numbers, poll, request_bytes, stream
 from harness import RESPONDER, SIDECAR, SLOW, wait_until
 from websocket import TEXT, Client, Closed, Frames, Refused, frame
 
@@ -196,18 +197,22 @@ def test_pushes_at_any_speed_are_no_flood_of_the_client_that_polls(make_world):
 @needs_sidecar
 def test_a_flood_of_websocket_messages_of_one_user_over_many_clients(make_world):
     attacked = Attacked(make_world, AUTH_UID="remote_user")
-    sidecar = attacked.sidecar(LIMITS_REQUESTS_PER_S_UID=100, WS_USER_HEADER="X-User")
+    sidecar = attacked.sidecar(LIMITS_REQUESTS_PER_S_UID=100, LIMITS_MESSAGES_PER_S=1000000, WS_USER_HEADER="X-User")
     clients = [Client(sidecar.address, "c%d" % n, headers={"X-User": "mallory"}) for n in range(5)]
     other = Client(sidecar.address, "other", headers={"X-User": "alice"})
+    bob = Client(sidecar.address, "bob", headers={"X-User": "bob"})
+    bob.frames.sock.sendall(b"".join(frame(TEXT, b"[[:t/bobs %d] nil]" % n) for n in range(320)))
+    wait_until(lambda: attacked.rows("event = 't/bobs'") > 190, 5 * SLOW, "he is over the limit, but not by much")
     begin_time = time.monotonic()
     for client in clients:
-        client.frames.sock.sendall(b"".join(frame(TEXT, b"[[:t/n %d] nil]" % n) for n in range(90)))
+        client.frames.sock.sendall(b"".join(frame(TEXT, b"[[:t/n %d] nil]" % n) for n in range(140)))
     other.send('[[:chsk/ws-ping] "c"]')
     assert other.receive(2 * SLOW) == '["pong" "c"]'
     other.send("[[:t/mine 1] nil]")
     wait_until(lambda: attacked.rows("event = 't/mine'") == 1, 1 * SLOW, "another's message is not kept waiting")
-    assert attacked.rows("event = 't/n'") < 400
-    wait_until(lambda: attacked.rows("event = 't/n'") == 450, 20 * SLOW, "none is lost")
+    wait_until(lambda: attacked.rows("event = 't/bobs'") == 320, 5 * SLOW, "nor one's who waits for his own sake")
+    assert attacked.rows("event = 't/n'") < 600
+    wait_until(lambda: attacked.rows("event = 't/n'") == 700, 20 * SLOW, "none is lost")
     assert time.monotonic() - begin_time > 2
     attacked.check(refused_requests_per_s_uid=1, websockets_stalled=1)
 
@@ -477,6 +482,7 @@ def test_a_slow_sender_to_a_cgi_process(make_world):
     try:
         process.stdin.write(b"client-id=")
         process.stdin.flush()
+        assert select.select([process.stdout], [], [], 10 * SLOW)[0], "it waits for more"
         assert process.stdout.read().startswith(b"Status: 408 Request Timeout\r\n")
         assert process.wait(10 * SLOW) == 0
     finally:
