@@ -139,18 +139,19 @@ uint64_t dw_rates_hash(const uint64_t secret[2], const unsigned char *bytes, siz
 
 uint64_t dw_rates_key(const struct dw_rates *rates, char kind, const char *first, const char *second)
 {
-    uint64_t secret[2], parts[3] = {(unsigned char)kind, 0, 0}, key;
+    unsigned char parts[1 + 2 * sizeof(uint64_t)] = {(unsigned char)kind};
+    uint64_t secret[2], part, key;
 
     if (rates->table == NULL)
         return 1;
     secret[0] = atomic_load_explicit(&rates->table->secret[0], memory_order_relaxed);
     secret[1] = atomic_load_explicit(&rates->table->secret[1], memory_order_relaxed);
     /* Hashes of the names, so that none runs into the next, and no name is too long. */
-    if (first != NULL)
-        parts[1] = dw_rates_hash(secret, (const unsigned char *)first, strlen(first)) | 1;
-    if (second != NULL)
-        parts[2] = dw_rates_hash(secret, (const unsigned char *)second, strlen(second)) | 1;
-    key = dw_rates_hash(secret, (const unsigned char *)parts, sizeof parts);
+    part = first != NULL ? dw_rates_hash(secret, (const unsigned char *)first, strlen(first)) | 1 : 0;
+    memcpy(parts + 1, &part, sizeof part);
+    part = second != NULL ? dw_rates_hash(secret, (const unsigned char *)second, strlen(second)) | 1 : 0;
+    memcpy(parts + 1 + sizeof part, &part, sizeof part);
+    key = dw_rates_hash(secret, parts, sizeof parts);
     return key != 0 ? key : 1;
 }
 
