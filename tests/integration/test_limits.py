@@ -428,6 +428,21 @@ def test_a_giant_cookie(make_world):
     attacked.check(refused_too_long=8)
 
 
+@needs_sidecar
+def test_a_giant_message_over_a_websocket(make_world):
+    attacked = Attacked(make_world)
+    sidecar = attacked.sidecar()
+    other = Client(sidecar.address, "alice")
+    for _ in range(3):
+        client = Client(sidecar.address, "mallory")
+        client.frames.sock.sendall(frame(TEXT, b"x" * 70000))
+        with pytest.raises((Closed, OSError)):
+            client.receive(5 * SLOW)
+    other.send('[[:chsk/ws-ping] "c"]')
+    assert other.receive(2 * SLOW) == '["pong" "c"]'
+    attacked.check(refused_too_long=3)
+
+
 # ---- slow senders ----
 
 def test_slow_senders(make_world):
