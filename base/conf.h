@@ -48,9 +48,19 @@
     X(INT, limits_nesting, "limits", "nesting", 64, 1, 10000)                                                          \
     X(INT, limits_items, "limits", "items", 100000, 1, 100000000)                                                      \
     X(INT, limits_query_bytes, "limits", "query_bytes", 8192, 64, 1048576)                                             \
+    X(INT, limits_header_bytes, "limits", "header_bytes", 32768, 1024, 262144)                                         \
     X(INT, limits_client_id_bytes, "limits", "client_id_bytes", 128, 1, 1024)                                          \
     X(INT, limits_batch, "limits", "batch", 511, 1, 511)                                                               \
     X(INT, limits_batch_bytes, "limits", "batch_bytes", 1048576, 1024, 1073741824)                                     \
+    X(INT, limits_requests_per_s, "limits", "requests_per_s", 100, 0, 1000000)                                         \
+    X(INT, limits_requests_per_s_uid, "limits", "requests_per_s_uid", 400, 0, 1000000)                                 \
+    X(INT, limits_requests_per_s_address, "limits", "requests_per_s_address", 0, 0, 1000000)                           \
+    X(INT, limits_clients_per_uid, "limits", "clients_per_uid", 100, 0, 1000000)                                       \
+    X(INT, limits_clients, "limits", "clients", 250000, 1, 1048575)                                                    \
+    X(INT, limits_inbox_rows_per_uid, "limits", "inbox_rows_per_uid", 100000, 0, 1000000000)                           \
+    X(INT, limits_inbox_bytes_per_uid, "limits", "inbox_bytes_per_uid", 67108864, 0, 1099511627776)                    \
+    X(INT, limits_inbox_rows, "limits", "inbox_rows", 1000000, 0, 1000000000)                                          \
+    X(INT, limits_inbox_bytes, "limits", "inbox_bytes", 1073741824, 0, 1099511627776)                                  \
     X(INT, limits_sockets_per_uid, "limits", "sockets_per_uid", 100, 0, 1000000)                                       \
     X(INT, limits_sockets, "limits", "sockets", 10000, 1, 1000000)                                                     \
     X(INT, limits_sockets_per_address, "limits", "sockets_per_address", 0, 0, 1000000)                                 \

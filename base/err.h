@@ -15,6 +15,8 @@
     X(DW_NOMEM, "out of memory")                                                                                       \
     X(DW_INVALID, "invalid input")                                                                                     \
     X(DW_LIMIT, "a limit was exceeded")                                                                                \
+    X(DW_QUOTA, "one user or client has used up its share")                                                            \
+    X(DW_CROWDED, "all clients together have used up what there is")                                                   \
     X(DW_NOTFOUND, "not found")                                                                                        \
     X(DW_BUSY, "the database stayed locked by another program")                                                        \
     X(DW_FULL, "no space left on the device")                                                                          \

@@ -39,6 +39,8 @@ static void init(struct cgi *cgi, const char *db, const char *query, const char 
     set(cgi, "DUMBWAITER_AUTH_UID", "client_id");
     set(cgi, "DUMBWAITER_AUTH_CSRF", "off");
     set(cgi, "DUMBWAITER_LOG_LEVEL", "error");
+    set(cgi, "DUMBWAITER_LIMITS_REQUESTS_PER_S", "1000000");
+    set(cgi, "DUMBWAITER_LIMITS_REQUESTS_PER_S_UID", "1000000");
     set(cgi, "GATEWAY_INTERFACE", "CGI/1.1");
     set(cgi, "SERVER_PROTOCOL", "HTTP/1.1");
     set(cgi, "HTTP_HOST", "www.example.org");

@@ -24,6 +24,8 @@ void dw_bench_host_parked(struct dw_bench_host *host, size_t parked);
 
 /* A setting for the responders started from now on: DUMBWAITER_<name>=value. */
 void dw_bench_setting(const char *name, const char *value);
+/* For a child before it becomes a server: it may be asked for as much as it can do. */
+void dw_bench_no_limits(void);
 
 /* A TCP port of 127.0.0.1 that nobody listens on. */
 unsigned dw_bench_free_port(void);

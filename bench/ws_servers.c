@@ -79,6 +79,7 @@ _Noreturn static void become(const struct dw_bench_ws_server *server, const stru
         dw_bench_setting("AUTH_CSRF", "off");
         dw_bench_setting("LOG_LEVEL", "error");
         dw_bench_setting("WS_DRAIN_MS", "0");
+        dw_bench_no_limits();
         (void)execl(options->sidecar, options->sidecar, "--listen", address, "--db", server->host.db, (char *)NULL);
         break;
     case DW_BENCH_WS_SOCKETIO:

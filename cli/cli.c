@@ -39,6 +39,8 @@ static int status_of(int rc)
         return DW_EXIT_OK;
     case DW_INVALID:
     case DW_LIMIT:
+    case DW_QUOTA:
+    case DW_CROWDED:
         return DW_EXIT_REFUSED;
     case DW_NOTFOUND:
         return DW_EXIT_NOQUEUE;

@@ -11,7 +11,7 @@ static const char help[] =
     "Usage: dumbwaiter status [--json]\n"
     "\n"
     "Shows what the queue holds, the connected clients, the programs that serve them, the sizes of the files, all\n"
-    "counters, and what was lost or turned away.\n"
+    "counters, what was refused, and what was lost or turned away.\n"
     "\n"
     "  --json  the same as one JSON object, times in Unix milliseconds\n"
     "\n"
@@ -23,6 +23,8 @@ static const struct {
 } losses[] = {
     {"gaps", "clients were told that pushes were gone before they could have them: raise store.retain_ms?"},
     {"sent_away_full", "polls were sent away because limits.parked or limits.holders was reached"},
+    {"clients_forgotten_early",
+     "absent clients were forgotten early for the sake of new ones: they may have missed pushes"},
     {"bad_pushes", "times a push could not be packed for a client: its data is not what its format says"},
     {"handler_errors", "messages were refused because the app's trigger on dw_inbox failed"},
     {"posts_without_client_id", "messages were dropped because they named no client"},
@@ -30,12 +32,37 @@ static const struct {
 };
 #define LOSSES (sizeof losses / sizeof losses[0])
 
+/* Counters that mean: somebody wanted more than the settings grant. */
+static const struct {
+    const char *name, *meaning;
+} refusals[] = {
+    {"refused_requests_per_s", "requests: one client sent too many (limits.requests_per_s)"},
+    {"refused_requests_per_s_uid",
+     "requests or WebSocket messages: one user sent too many (limits.requests_per_s_uid)"},
+    {"refused_requests_per_s_address", "requests: one address sent too many (limits.requests_per_s_address)"},
+    {"refused_clients_per_uid", "clients: too many of one user (limits.clients_per_uid)"},
+    {"refused_clients", "clients: too many in all (limits.clients)"},
+    {"refused_inbox_per_uid",
+     "messages: too many of one sender in dw_inbox (limits.inbox_rows_per_uid, _bytes_per_uid)"},
+    {"refused_inbox", "messages: dw_inbox is full (limits.inbox_rows, inbox_bytes)"},
+    {"refused_too_long", "requests: body, query, headers or message too long (413, 414, 431)"},
+    {"refused_too_slow", "requests that did not arrive in time (limits.request_ms)"},
+    {"refused_websockets", "WebSockets: too many (limits.sockets, sockets_per_uid, sockets_per_address)"},
+    {"websockets_stalled", "times a WebSocket client was not read from, since it sent too much"},
+    {"callbacks_given_up", "callbacks of WebSocket clients (limits.callbacks)"},
+    {"refused_csrf", "requests without the session's CSRF token"},
+    {"refused_origin", "requests from pages of other origins"},
+    {"refused_auth", "requests without user id (auth.require_uid)"},
+    {"bad_requests", "requests that were malformed"},
+};
+#define REFUSALS (sizeof refusals / sizeof refusals[0])
+
 struct report {
     struct dw_cli *cli;
     struct dw_buf out;
     bool first;   /* of a JSON list */
     bool counted; /* text: a counter was shown */
-    int64_t lost[LOSSES];
+    int64_t lost[LOSSES], refused[REFUSALS];
     struct dw_store_figures figures;
     struct dw_inspection queue, state;
 };
@@ -118,6 +145,9 @@ static int keep_losses(void *context, const char *name, int64_t value)
     for (size_t i = 0; i < LOSSES; i++)
         if (strcmp(losses[i].name, name) == 0)
             r->lost[i] = value;
+    for (size_t i = 0; i < REFUSALS; i++)
+        if (strcmp(refusals[i].name, name) == 0)
+            r->refused[i] = value;
     return DW_OK;
 }
 
@@ -170,6 +200,10 @@ static int write_json(struct report *r, struct dw_cli *cli, struct dw_err *err)
     if (rc == DW_OK)
         rc = dw_store_counters(cli->store, json_counter, r, err);
     json_close(r, '}');
+    json_open(r, "refusals", '{');
+    for (size_t i = 0; i < REFUSALS; i++)
+        json_int(r, refusals[i].name, r->refused[i]);
+    json_close(r, '}');
     json_open(r, "losses", '{');
     for (size_t i = 0; i < LOSSES; i++)
         json_int(r, losses[i].name, r->lost[i]);
@@ -221,6 +255,17 @@ static int text_counter(void *context, const char *name, int64_t value)
     dw_buf_addf(&r->out, "%s%s %" PRId64, r->counted ? ", " : "counters  ", name, value);
     r->counted = true;
     return DW_OK;
+}
+
+static void text_refusals(struct report *r)
+{
+    const char *label = "refused";
+
+    for (size_t i = 0; i < REFUSALS; i++)
+        if (r->refused[i] != 0) {
+            dw_buf_addf(&r->out, "%-9s %" PRId64 " %s\n", label, r->refused[i], refusals[i].meaning);
+            label = "";
+        }
 }
 
 static void text_losses(struct report *r)
@@ -284,6 +329,7 @@ static int write_text(struct report *r, struct dw_cli *cli, struct dw_err *err)
         rc = dw_store_counters(cli->store, text_counter, r, err);
     if (r->counted)
         dw_buf_addc(&r->out, '\n');
+    text_refusals(r);
     text_losses(r);
     return rc;
 }

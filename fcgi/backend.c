@@ -78,6 +78,9 @@ static int open_parts(struct dw_fcgi *fcgi, struct dw_err *err)
         rc = dw_store_worker_join(backend->house_store, &worker, err);
     if (rc != DW_OK)
         return rc;
+    rc = dw_hub_open_rates(&backend->hub, backend->house_store, err);
+    if (rc != DW_OK)
+        return rc;
     atomic_store(&backend->hub.worker, worker);
     backend->house = dw_house_new(&backend->hub, backend->house_store);
     if (backend->house == NULL)
@@ -93,6 +96,7 @@ static void close_parts(struct dw_backend *backend)
 {
     dw_house_free(backend->house);
     dw_store_close(backend->house_store);
+    dw_hub_close_rates(&backend->hub);
     backend->house = NULL;
     backend->house_store = NULL;
 }

@@ -71,15 +71,36 @@ static void on_answer(void *context, struct dw_parked *parked, const struct dw_a
     cgi->answered = true;
 }
 
-/* Reads the body; false: `answer` says what is wrong with it. */
-static bool read_body(size_t length, size_t body_max, struct dw_buf *body, struct dw_answer *answer)
+/* Waits for more of the body; false: the time for it is over. */
+static bool wait_for_body(int64_t deadline_ms)
 {
+    struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
+    int64_t left;
+
+    while ((left = deadline_ms - dw_clock_mono_ms()) > 0) {
+        int ready = poll(&in, 1, (int)left);
+
+        if (ready > 0 || (ready < 0 && errno != EINTR))
+            return true; /* read() says what it is */
+    }
+    return false;
+}
+
+/* Reads the body; false: `answer` says what is wrong with it. */
+static bool read_body(struct dw_hub *hub, size_t length, struct dw_buf *body, struct dw_answer *answer)
+{
+    int64_t deadline_ms = dw_clock_mono_ms() + hub->conf->limits_request_ms;
+    size_t body_max = dw_request_body_max(hub->conf), left = length;
+    bool slow = false;
     char piece[8192];
-    size_t left = length;
 
     while (left > 0) {
-        ssize_t got = read(STDIN_FILENO, piece, left < sizeof piece ? left : sizeof piece);
+        ssize_t got;
 
+        slow = !wait_for_body(deadline_ms);
+        if (slow)
+            break;
+        got = read(STDIN_FILENO, piece, left < sizeof piece ? left : sizeof piece);
         if (got < 0 && errno == EINTR)
             continue;
         if (got <= 0)
@@ -88,10 +109,16 @@ static bool read_body(size_t length, size_t body_max, struct dw_buf *body, struc
         if (length <= body_max)
             dw_buf_add(body, piece, (size_t)got);
     }
-    if (length > body_max || dw_buf_failed(body))
+    if (length > body_max || dw_buf_failed(body)) {
+        dw_counter_add(&hub->counters.refused_size, 1);
         dw_answer_text(answer, 413, "The body is too long");
-    else if (left > 0)
+    } else if (slow) {
+        dw_counter_add(&hub->counters.refused_slow, 1);
+        dw_answer_text(answer, 408, "The request did not arrive in time");
+    } else if (left > 0) {
+        dw_counter_add(&hub->counters.bad_requests, 1);
         dw_answer_text(answer, 400, "The body ended before its Content-Length");
+    }
     return answer->status == 0;
 }
 
@@ -176,6 +203,9 @@ static int open_parts(struct cgi *cgi, struct dw_conf *conf, struct dw_err *err)
         rc = dw_store_worker_join(cgi->store, &worker, err);
     if (rc != DW_OK)
         return rc;
+    rc = dw_hub_open_rates(&cgi->hub, cgi->store, err);
+    if (rc != DW_OK)
+        return rc;
     atomic_store(&cgi->hub.worker, worker);
     cgi->house = dw_house_new(&cgi->hub, cgi->store);
     cgi->server = dw_server_new(&cgi->hub, cgi->store);
@@ -202,13 +232,12 @@ static void note_arrival(struct cgi *cgi, const struct dw_request *request)
 static int serve(struct cgi *cgi, struct dw_request *request, size_t length, struct dw_answer *answer,
                  struct dw_err *err)
 {
-    size_t body_max = dw_request_body_max(cgi->hub.conf);
     struct dw_buf body = DW_BUF_INIT;
     struct dw_parked *parked = NULL;
     int rc = DW_OK;
 
     note_arrival(cgi, request);
-    if (read_body(length, body_max, &body, answer)) {
+    if (read_body(&cgi->hub, length, &body, answer)) {
         request->body = dw_buf_str(&body);
         request->body_len = body.len;
         parked = dw_serve(cgi->server, request, answer);
@@ -263,6 +292,7 @@ int dw_cgi_run(struct dw_conf *conf, char *const *env)
     dw_buf_fini(&answer.body);
     dw_server_free(cgi.server);
     dw_house_free(cgi.house);
+    dw_hub_close_rates(&cgi.hub);
     dw_store_close(cgi.store);
     return rc == DW_OK ? 0 : 1;
 }

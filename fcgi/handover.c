@@ -35,6 +35,7 @@ struct loan {
     int32_t lender, holder;
     uint32_t slot, epoch;
     int64_t after, deadline_ms, expires_at, looked_us; /* the clocks are the machine's */
+    struct dw_taken taken;
     uint16_t request_id;
     uint8_t generation;
     bool has_uid, has_sid;
@@ -202,6 +203,7 @@ bool dw_handover_lend(struct dw_fcgi *fcgi, struct dw_parked *parked)
         .has_sid = parked->sid != NULL,
         .expires_at = parked->expires_at,
         .looked_us = parked->looked_us,
+        .taken = parked->taken,
     };
     const char *uid = parked->uid != NULL ? parked->uid : "", *sid = parked->sid != NULL ? parked->sid : "";
     char names[NAMES_MOST];
@@ -344,6 +346,7 @@ static struct dw_parked *unpack(const struct loan *loan, const char *names, size
     parked->deadline_ms = loan->deadline_ms;
     parked->expires_at = loan->expires_at;
     parked->looked_us = loan->looked_us;
+    parked->taken = loan->taken;
     parked->connection.fcgi.request_id = loan->request_id;
     return parked;
 }

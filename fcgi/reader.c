@@ -2,6 +2,7 @@
  * and either writes the answer or hands the parked request to the loop. */
 #include "fcgi/server_internal.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "fcgi/message.h"
 #include "fcgi/variables.h"
@@ -12,7 +13,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define RETRY_MS 1000
+#define RETRY_MS 2000 /* half of it to one and a half */
 
 struct reader {
     struct dw_fcgi *fcgi;
@@ -121,7 +122,7 @@ static struct dw_parked *answer(struct reader *reader, struct dw_answer *answer)
         dw_log_error("cannot serve: %s", dw_err_say(&err, rc));
         if (rc == DW_BUSY) {
             dw_answer_text(answer, 503, "Come back in a moment");
-            answer->retry_ms = RETRY_MS;
+            answer->retry_ms = RETRY_MS / 2 + (int64_t)dw_clock_jitter(RETRY_MS);
         } else {
             dw_answer_text(answer, 500, DW_NOT_SET_UP);
         }
@@ -132,11 +133,13 @@ static struct dw_parked *answer(struct reader *reader, struct dw_answer *answer)
         dw_house_active(reader->fcgi->backend.house);
         return parked;
     }
-    dw_counter_add(&reader->fcgi->backend.hub.counters.bad_requests, 1);
-    if (message->too_long)
+    if (message->too_long) {
+        dw_counter_add(&reader->fcgi->backend.hub.counters.refused_size, 1);
         dw_answer_text(answer, 413, "The body is too long");
-    else
+    } else {
+        dw_counter_add(&reader->fcgi->backend.hub.counters.bad_requests, 1);
         dw_answer_text(answer, 400, "The body ended before its Content-Length");
+    }
     return NULL;
 }
 

@@ -42,10 +42,11 @@ static enum dw_inflow_state take_header(struct dw_inflow *inflow, size_t body_ma
         return id == 0 ? DW_INFLOW_MORE : DW_INFLOW_BROKEN;
     } else if (header[1] == PARAMS) {
         inflow->params += content;
-        return inflow->params > PARAMS_MAX ? DW_INFLOW_BROKEN : DW_INFLOW_MORE;
+        inflow->params_skipped |= inflow->params > PARAMS_MAX;
+        inflow->keeping = !inflow->params_skipped;
     } else if (header[1] == STDIN) {
         inflow->body += content;
-        inflow->keeping = inflow->body <= body_max || content == 0;
+        inflow->keeping = (inflow->body <= body_max || content == 0) && !inflow->params_skipped;
         inflow->body_skipped |= !inflow->keeping;
     }
     return DW_INFLOW_MORE;

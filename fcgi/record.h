@@ -22,12 +22,13 @@ struct dw_inflow {
     size_t params, body;     /* content bytes of these streams so far */
     uint16_t request_id;
     bool begun, keeping, body_skipped;
+    bool params_skipped; /* they are beyond all bounds: nothing but the request's end is of interest */
 };
 
 enum dw_inflow_state {
     DW_INFLOW_MORE,   /* the request is not complete yet */
     DW_INFLOW_READY,  /* it is complete, or there is something that the library has to answer already */
-    DW_INFLOW_BROKEN, /* this is no FastCGI request, or its parameters are beyond all bounds */
+    DW_INFLOW_BROKEN, /* this is no FastCGI request */
 };
 
 /* Takes the next bytes of a connection.  Of the body at most `body_max` bytes are kept; `body_skipped`

@@ -59,12 +59,6 @@ static enum dw_inflow_state receive(struct dw_fcgi *fcgi, struct dw_link *link)
     return state;
 }
 
-static void count_broken(struct dw_fcgi *fcgi, unsigned count)
-{
-    if (count > 0 && atomic_load(&fcgi->backend.open))
-        dw_counter_add(&fcgi->backend.hub.counters.bad_requests, count);
-}
-
 /* From here on a poll is a receipt, even if this process is killed before it has served it. */
 static void note_arrival(struct dw_fcgi *fcgi, const struct dw_inflow *inflow)
 {
@@ -87,15 +81,54 @@ static void note_arrival(struct dw_fcgi *fcgi, const struct dw_inflow *inflow)
         dw_store_arrival_note(fcgi->backend.house_store, arrival.key, arrival.udt);
 }
 
+static void leave(struct dw_fcgi *fcgi, struct dw_link *link);
+
+/* Answers a request that no reader will see, and lets its connection go. */
+static void refuse(struct dw_fcgi *fcgi, struct dw_link *link, int status, const char *text)
+{
+    struct dw_answer answer = DW_ANSWER_INIT;
+    size_t written = 0;
+    int state = -1;
+
+    dw_answer_text(&answer, status, "%s", text);
+    dw_output_records(&fcgi->scratch, &fcgi->head, link->in.request_id, &answer);
+    dw_buf_fini(&answer.body);
+    if (dw_buf_failed(&fcgi->scratch))
+        (void)close(link->descriptor);
+    else
+        state = dw_output_write(link->descriptor, &fcgi->scratch, &written);
+    if (state == 0) {
+        struct dw_link *out = dw_output_link(fcgi, link->descriptor, &fcgi->scratch, written);
+
+        if (out != NULL)
+            leave(fcgi, out);
+        else
+            (void)close(link->descriptor);
+    }
+    dw_link_free(link);
+}
+
+static void count(struct dw_fcgi *fcgi, _Atomic uint64_t *counter)
+{
+    if (atomic_load(&fcgi->backend.open)) /* else nobody would ever see it */
+        dw_counter_add(counter, 1);
+}
+
 static void end_arrival(struct dw_fcgi *fcgi, struct dw_link *link, enum dw_inflow_state state)
 {
+    if (state == DW_INFLOW_READY && link->in.params_skipped) {
+        count(fcgi, &fcgi->backend.hub.counters.refused_size);
+        refuse(fcgi, link, 431, "The request's headers are too long");
+        return;
+    }
     if (state == DW_INFLOW_READY && !dw_buf_failed(&link->in.bytes)) {
         if (atomic_load_explicit(&fcgi->backend.open, memory_order_acquire))
             note_arrival(fcgi, &link->in);
         dw_readers_hand(fcgi, link);
         return;
     }
-    count_broken(fcgi, link->in.begun ? 1 : 0); /* an empty connection is a probe and no error */
+    if (link->in.begun) /* an empty connection is a probe and no error */
+        count(fcgi, &fcgi->backend.hub.counters.bad_requests);
     (void)close(link->descriptor);
     dw_link_free(link);
 }
@@ -151,6 +184,24 @@ static void on_listen(struct dw_fcgi *fcgi)
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
             pause_accepting(fcgi);
         return;
+    }
+}
+
+/* Requests that have not arrived in time.  They keep no thread waiting, but memory and a descriptor. */
+static void cut_slow(struct dw_fcgi *fcgi, int64_t now)
+{
+    struct dw_link *link;
+
+    while ((link = fcgi->arriving.first) != NULL && link->deadline_ms <= now) {
+        dw_links_remove(&fcgi->arriving, link);
+        (void)epoll_ctl(fcgi->epoll_fd, EPOLL_CTL_DEL, link->descriptor, NULL);
+        if (link->in.begun) {
+            count(fcgi, &fcgi->backend.hub.counters.refused_slow);
+            refuse(fcgi, link, 408, "The request did not arrive in time");
+        } else {
+            (void)close(link->descriptor);
+            dw_link_free(link);
+        }
     }
 }
 
@@ -337,7 +388,7 @@ static int loop(struct dw_fcgi *fcgi, struct dw_err *err)
         now = dw_clock_mono_ms();
         if (fcgi->lot != NULL)
             dw_lot_tick(fcgi->lot, now);
-        count_broken(fcgi, dw_links_close_overdue(&fcgi->arriving, now));
+        cut_slow(fcgi, now);
         (void)dw_links_close_overdue(&fcgi->leaving, now);
         if (fcgi->accept_again_ms != 0 && fcgi->accept_again_ms <= now && !fcgi->stopping) {
             fcgi->accept_again_ms = 0;

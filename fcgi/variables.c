@@ -35,6 +35,7 @@ void dw_variables_request(char *const *env, struct dw_request *request)
         .upgrade = dw_variables_get(env, "HTTP_UPGRADE"),
         .websocket_key = dw_variables_get(env, "HTTP_SEC_WEBSOCKET_KEY"),
         .remote_user = dw_variables_get(env, "REMOTE_USER"),
+        .address = dw_variables_get(env, "REMOTE_ADDR"),
     };
     request->https = (https != NULL && (strcasecmp(https, "on") == 0 || strcmp(https, "1") == 0)) ||
                      (scheme != NULL && strcasecmp(scheme, "https") == 0);

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "hub/keyfile.h"
+#include "hub/request.h"
 
 #include <string.h>
 
@@ -55,7 +56,63 @@ struct dw_store_options dw_hub_store_options(const struct dw_conf *conf, bool cr
         .session_sql = conf->auth_session_sql,
         .session_ms = (int)conf->auth_session_ms,
         .create = create,
+        .limits =
+            {
+                .clients = conf->limits_clients,
+                .clients_per_uid = conf->limits_clients_per_uid,
+                .inbox_rows = conf->limits_inbox_rows,
+                .inbox_bytes = conf->limits_inbox_bytes,
+                .inbox_uid_rows = conf->limits_inbox_rows_per_uid,
+                .inbox_uid_bytes = conf->limits_inbox_bytes_per_uid,
+            },
     };
+}
+
+int dw_hub_open_rates(struct dw_hub *hub, const struct dw_store *store, struct dw_err *err)
+{
+    struct dw_err why = {0};
+    int rc = dw_rates_open(&hub->rates, dw_store_state_dir(store), &why);
+
+    if (rc != DW_OK)
+        return dw_err_set(err, rc, "%s", dw_err_say(&why, rc));
+    if (why.code != DW_OK)
+        dw_log_warn("limits.requests_per_s is kept by this process alone: %s", why.text);
+    return DW_OK;
+}
+
+void dw_hub_close_rates(struct dw_hub *hub)
+{
+    dw_rates_close(&hub->rates);
+}
+
+bool dw_hub_take_uid(struct dw_hub *hub, const char *uid, uint64_t *key)
+{
+    int64_t per_s = hub->conf->limits_requests_per_s_uid;
+    uint64_t mine;
+
+    if (uid == NULL || per_s == 0 || hub->rates.table == NULL)
+        return true;
+    mine = dw_rates_key(&hub->rates, 'u', uid, NULL);
+    if (!dw_rates_take(&hub->rates, mine, per_s, dw_clock_mono_us())) {
+        dw_counter_add(&hub->counters.refused_rate_uid, 1);
+        return false;
+    }
+    if (key != NULL)
+        *key = mine;
+    return true;
+}
+
+void dw_hub_give_back(struct dw_hub *hub, const struct dw_taken *taken)
+{
+    const struct dw_conf *conf = hub->conf;
+    int64_t now_us;
+
+    if ((taken->client | taken->uid | taken->address) == 0)
+        return;
+    now_us = dw_clock_mono_us();
+    dw_rates_give_back(&hub->rates, taken->client, conf->limits_requests_per_s, now_us);
+    dw_rates_give_back(&hub->rates, taken->uid, conf->limits_requests_per_s_uid, now_us);
+    dw_rates_give_back(&hub->rates, taken->address, conf->limits_requests_per_s_address, now_us);
 }
 
 bool dw_hub_full(struct dw_hub *hub, struct dw_store *store)

@@ -9,6 +9,7 @@
 #include "base/conf.h"
 #include "base/err.h"
 #include "chsk/packer.h"
+#include "hub/rates.h"
 #include "store/store.h"
 
 #include <stdatomic.h>
@@ -37,6 +38,19 @@
     X(refused_origin, "refused_origin")                                                                                \
     X(refused_auth, "refused_auth")                                                                                    \
     X(bad_requests, "bad_requests")                                                                                    \
+    X(refused_rate, "refused_requests_per_s")                                                                          \
+    X(refused_rate_uid, "refused_requests_per_s_uid")                                                                  \
+    X(refused_rate_address, "refused_requests_per_s_address")                                                          \
+    X(refused_size, "refused_too_long")                                                                                \
+    X(refused_slow, "refused_too_slow")                                                                                \
+    X(refused_clients_uid, "refused_clients_per_uid")                                                                  \
+    X(refused_clients, "refused_clients")                                                                              \
+    X(refused_inbox_uid, "refused_inbox_per_uid")                                                                      \
+    X(refused_inbox, "refused_inbox")                                                                                  \
+    X(refused_sockets, "refused_websockets")                                                                           \
+    X(sockets_stalled, "websockets_stalled")                                                                           \
+    X(callbacks_dropped, "callbacks_given_up")                                                                         \
+    X(clients_replaced, "clients_forgotten_early")                                                                     \
     X(dropped, "posts_without_client_id")                                                                              \
     X(handler_errors, "handler_errors")                                                                                \
     X(store_errors, "store_errors")
@@ -59,6 +73,7 @@ struct dw_hub {
     _Atomic uint32_t parked;
     _Atomic bool draining; /* going down: hold nothing any more */
     struct dw_counters counters;
+    struct dw_rates rates;
     /* Called (from any thread) when presence has to be brought up to date; may be NULL. */
     void (*presence_changed)(void *context);
     void *presence_context;
@@ -72,6 +87,19 @@ int dw_hub_init(struct dw_hub *hub, struct dw_conf *conf, enum dw_serving servin
 
 /* The store options that the settings stand for; strings are borrowed from `conf`. */
 struct dw_store_options dw_hub_store_options(const struct dw_conf *conf, bool create);
+
+/* Shares limits.requests_per_s with the other processes of the queue; without it nothing is limited by rate.
+ * DW_NOMEM.  To be undone before the hub goes. */
+int dw_hub_open_rates(struct dw_hub *hub, const struct dw_store *store, struct dw_err *err);
+void dw_hub_close_rates(struct dw_hub *hub);
+
+/* A request or a message of this uid (NULL: none) over any connection; false: limits.requests_per_s_uid, counted.
+ * `*key` (may be NULL) is what dw_rates_give_back takes. */
+bool dw_hub_take_uid(struct dw_hub *hub, const char *uid, uint64_t *key);
+
+/* A poll has brought events: it was they who asked for it, and it counts for nobody's limit. */
+struct dw_taken;
+void dw_hub_give_back(struct dw_hub *hub, const struct dw_taken *taken);
 
 static inline void dw_counter_add(_Atomic uint64_t *counter, uint64_t n)
 {

@@ -212,6 +212,7 @@ static void deliver(struct dw_lot *lot, struct dw_parked *parked, const uint32_t
         return;
     }
     dw_counter_add(&lot->hub->counters.events, events);
+    dw_hub_give_back(lot->hub, &parked->taken);
     /* Borrowed: the outbox keeps the bytes for the next client with the same mail. */
     answer.body.data = (char *)(uintptr_t)packed.bytes;
     answer.body.len = packed.len;

@@ -33,6 +33,10 @@ static int store_event(const struct dw_receiving *receiving, const char *event, 
     }
     if (rc == DW_OK)
         rc = dw_store_inbox_add(receiving->store, &row, id, receiving->on_reply, receiving->context, err);
+    if (rc == DW_QUOTA)
+        dw_counter_add(&receiving->hub->counters.refused_inbox_uid, 1);
+    else if (rc == DW_CROWDED)
+        dw_counter_add(&receiving->hub->counters.refused_inbox, 1);
     dw_buf_fini(&data);
     return rc;
 }

@@ -23,6 +23,7 @@ struct dw_request {
     const char *cookie, *host, *origin, *referer, *fetch_site, *csrf_header, *xsrf_header;
     const char *upgrade, *websocket_key; /* the headers Upgrade and Sec-WebSocket-Key */
     const char *remote_user;             /* set by the web server after authentication, never from a header */
+    const char *address;                 /* the client's, as far as the web server knows it */
     bool https;
     /* Where a WebSocket will be held: the adapter can answer 101.  NULL: it speaks no WebSocket. */
     const struct dw_lot *lot;
@@ -64,6 +65,11 @@ enum dw_parked_kind {
     DW_PARKED_MUTE,     /* a superseded poll or an unanswerable callback: waits for its deadline only */
 };
 
+/* What a request has taken from limits.requests_per_s; keys of hub/rates.h, 0: nothing. */
+struct dw_taken {
+    uint64_t client, uid, address;
+};
+
 /* A request that is held: everything that is needed to answer it, in a few hundred bytes.  The adapter
  * that parks it fills `connection` and is given it back with the answer.  The lot owns it. */
 struct dw_parked {
@@ -77,6 +83,7 @@ struct dw_parked {
     int64_t deadline_ms;  /* monotonic */
     int64_t expires_at;   /* Unix ms at which its uid ends; 0: never */
     int64_t looked_us;    /* monotonic; when its session was looked up last */
+    struct dw_taken taken; /* POLL: given back when pushes answer it */
     union {
         struct {
             int descriptor;

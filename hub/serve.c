@@ -82,6 +82,7 @@ void dw_answer_closed(struct dw_answer *answer)
 
 void dw_serve_failed(struct dw_serving_call *call, const char *doing, int rc)
 {
+    static struct dw_log_limit crowded;
     struct dw_hub *hub = call->server->hub;
 
     switch (rc) {
@@ -90,8 +91,15 @@ void dw_serve_failed(struct dw_serving_call *call, const char *doing, int rc)
         dw_answer_text(call->answer, 400, "Bad request: %s", dw_err_say(&call->err, rc));
         return;
     case DW_LIMIT:
-        dw_counter_add(&hub->counters.bad_requests, 1);
+        dw_counter_add(&hub->counters.refused_size, 1);
         dw_answer_text(call->answer, 413, "Too much: %s", dw_err_say(&call->err, rc));
+        return;
+    case DW_QUOTA:
+        dw_serve_refuse(call, 429, dw_err_say(&call->err, rc));
+        return;
+    case DW_CROWDED:
+        dw_log_limited(&crowded, DW_LOG_WARN, "%s is refused: %s", doing, dw_err_say(&call->err, rc));
+        dw_serve_refuse(call, 503, dw_err_say(&call->err, rc));
         return;
     case DW_BUSY:
     case DW_FULL:
@@ -125,7 +133,8 @@ bool dw_serve_admit(struct dw_serving_call *call)
         dw_serve_failed(call, by_token ? "checking a token" : "looking up the session", rc);
         return false;
     }
-    return dw_identity_admit(server->hub, &call->identity, call->request, &call->params, call->answer);
+    return dw_serve_within_rates(call) &&
+           dw_identity_admit(server->hub, &call->identity, call->request, &call->params, call->answer);
 }
 
 const struct dw_packer *dw_serve_packer(struct dw_serving_call *call, const char *remembered)
@@ -162,6 +171,7 @@ struct dw_parked *dw_serve_park(struct dw_serving_call *call, enum dw_parked_kin
     }
     parked->packer = packer;
     parked->generation = (uint8_t)generation;
+    parked->taken = call->taken;
     parked->deadline_ms = dw_clock_mono_ms() + call->server->hub->conf->chsk_lp_timeout_ms;
     parked->expires_at = call->identity.expires_at;
     parked->looked_us = call->identity.looked_us;
@@ -277,13 +287,15 @@ static struct dw_parked *serve(struct dw_serving_call *call)
         dw_answer_text(call->answer, 501, "No WebSocket here: use Ajax");
         return NULL;
     }
+    if (!dw_serve_headers_fit(call))
+        return NULL;
     rc = dw_store_follow(call->server->store, &moves, &call->err);
     if (rc != DW_OK) {
         dw_serve_failed(call, "opening the queue", rc);
         return NULL;
     }
     if (strlen(query) > (size_t)call->server->hub->conf->limits_query_bytes) {
-        dw_counter_add(&call->server->hub->counters.bad_requests, 1);
+        dw_counter_add(&call->server->hub->counters.refused_size, 1);
         dw_answer_text(call->answer, 414, "The query string is too long");
         return NULL;
     }
@@ -297,6 +309,16 @@ static struct dw_parked *serve(struct dw_serving_call *call)
     return asks_for_websocket(request) ? dw_serve_ws(call) : dw_serve_get(call);
 }
 
+/* The store forgot clients to give their slots to new ones. */
+static void count_replaced(struct dw_server *server)
+{
+    uint64_t replaced = dw_store_clients_replaced(server->store);
+
+    if (replaced != server->replaced)
+        dw_counter_add(&server->hub->counters.clients_replaced, replaced - server->replaced);
+    server->replaced = replaced;
+}
+
 struct dw_parked *dw_serve(struct dw_server *server, const struct dw_request *request, struct dw_answer *answer)
 {
     struct dw_serving_call call = {.server = server, .request = request, .answer = answer};
@@ -305,6 +327,7 @@ struct dw_parked *dw_serve(struct dw_server *server, const struct dw_request *re
     dw_params_init(&call.params);
     dw_arena_reset(server->arena);
     parked = serve(&call);
+    count_replaced(server);
     dw_params_fini(&call.params);
     dw_identity_fini(&call.identity);
     dw_outbox_clear(server->outbox);

@@ -102,10 +102,11 @@ static int on_client(void *context, struct dw_client *client, bool found, uint64
     struct dw_serving_call *call = get->call;
     struct dw_chsk state = dw_serve_state(client, found);
     struct dw_effect read;
-    int rc;
+    int rc = dw_serve_has_place(call, client);
 
     /* Read under the row's lock: an older end could be behind what this client has proven since. */
-    rc = dw_store_end(call->server->store, &get->input.u.get.end, &call->err);
+    if (rc == DW_OK)
+        rc = dw_store_end(call->server->store, &get->input.u.get.end, &call->err);
     if (rc == DW_OK)
         rc = dw_store_horizon(call->server->store, &get->input.u.get.horizon, &call->err);
     if (rc == DW_OK && (get->input.u.get.handshake || !found))
@@ -276,6 +277,7 @@ static struct dw_parked *answer_events(struct get *get, int generation)
     call->answer->claimed = true;
     call->answer->slot = get->client.slot;
     call->answer->epoch = get->client.epoch;
+    dw_hub_give_back(server->hub, &call->taken);
     dw_counter_add(&server->hub->counters.events, events);
     return NULL;
 }
@@ -331,10 +333,12 @@ struct dw_parked *dw_serve_get(struct dw_serving_call *call)
     key = (struct dw_client_key){DW_AJAX, call->identity.uid, call->client_id};
     if (rc == DW_OK)
         rc = dw_store_client_update(call->server->store, &key, on_client, &get, &call->err);
-    if (rc == DW_OK)
+    if (rc == DW_OK) {
         parked = carry_out(&get);
-    else
+    } else {
+        dw_serve_count_refusal(call, rc);
         dw_serve_failed(call, "serving a poll", rc);
+    }
     free(get.indexes);
     return parked;
 }

@@ -15,6 +15,7 @@ struct dw_server {
     struct dw_outbox *outbox;
     struct dw_arena *arena;
     struct dw_keyfile keyfile;
+    uint64_t replaced; /* clients, as far as they have been counted */
 };
 
 struct dw_serving_call {
@@ -24,6 +25,7 @@ struct dw_serving_call {
     struct dw_params params;
     struct dw_identity identity;
     const char *client_id; /* NULL: none given */
+    struct dw_taken taken;
     struct dw_err err;
 };
 
@@ -46,6 +48,18 @@ int dw_serve_handshake(struct dw_serving_call *call, const struct dw_packer *pac
 bool dw_serve_client(struct dw_serving_call *call, const struct dw_packer **packer);
 /* Looks up the identity and admits the request; false: the answer is made. */
 bool dw_serve_admit(struct dw_serving_call *call);
+/* serve_limits.c */
+/* Are the request's headers within limits.header_bytes?  False: the answer is made. */
+bool dw_serve_headers_fit(struct dw_serving_call *call);
+/* Is the sender within limits.requests_per_s*?  False: the answer is made. */
+bool dw_serve_within_rates(struct dw_serving_call *call);
+/* Within dw_client_fn, for a client that is not connected: DW_QUOTA where its uid has limits.clients_per_uid. */
+int dw_serve_has_place(struct dw_serving_call *call, const struct dw_client *client);
+/* Counts a client that got no place, by what dw_store_client_update said. */
+void dw_serve_count_refusal(struct dw_serving_call *call, int rc);
+/* The answer to what is over a limit. */
+void dw_serve_refuse(struct dw_serving_call *call, int status, const char *text);
+
 /* Turns an error inside into an answer: 4xx for what the client did, 503 for a locked database or a
  * full disk, else 500. */
 void dw_serve_failed(struct dw_serving_call *call, const char *doing, int rc);

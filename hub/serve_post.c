@@ -125,7 +125,7 @@ static struct dw_parked *deliver(struct post *post, const struct dw_receiving *r
         dw_answer_text(call->answer, 500, "The application's handler failed");
         return NULL;
     }
-    if (rc != DW_OK) {
+    if (rc != DW_OK) { /* over limits.inbox_* too */
         dw_serve_failed(call, "storing a message", rc);
         return NULL;
     }

@@ -25,9 +25,10 @@ static int on_client(void *context, struct dw_client *client, bool found, uint64
     struct opening *opening = context;
     struct dw_store *store = opening->call->server->store;
     struct dw_chsk state = dw_serve_state(client, found);
-    int rc;
+    int rc = dw_serve_has_place(opening->call, client);
 
-    rc = dw_store_end(store, &opening->in.end, &opening->call->err);
+    if (rc == DW_OK)
+        rc = dw_store_end(store, &opening->in.end, &opening->call->err);
     if (rc == DW_OK)
         rc = dw_store_horizon(store, &opening->in.horizon, &opening->call->err);
     if (rc == DW_OK)
@@ -113,7 +114,7 @@ struct dw_parked *dw_serve_ws(struct dw_serving_call *call)
     if (is_full(call)) {
         dw_answer_text(call->answer, 503, "No more WebSockets are taken here; come back later");
         call->answer->retry_ms = dw_hub_retry_ms(call->server->hub);
-        dw_counter_add(&call->server->hub->counters.away, 1);
+        dw_counter_add(&call->server->hub->counters.refused_sockets, 1);
         return NULL;
     }
     opening.in.now_ms = dw_clock_wall_ms();
@@ -123,6 +124,7 @@ struct dw_parked *dw_serve_ws(struct dw_serving_call *call)
         rc = dw_store_client_update(call->server->store, &key, on_client, &opening, &call->err);
     if (rc == DW_OK)
         return let_in(&opening);
+    dw_serve_count_refusal(call, rc);
     dw_serve_failed(call, "opening a WebSocket", rc);
     return NULL;
 }

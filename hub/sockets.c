@@ -445,8 +445,10 @@ static int await_reply(struct dw_lot *lot, struct dw_parked *parked, const struc
         return DW_NOMEM;
     }
     /* The oldest has waited longest: its client has given up on it, most likely. */
-    if (socket->asked_count >= (uint64_t)lot->hub->conf->limits_callbacks)
+    if (socket->asked_count >= (uint64_t)lot->hub->conf->limits_callbacks) {
         forget_asked(lot, socket->asked);
+        dw_counter_add(&lot->hub->counters.callbacks_dropped, 1);
+    }
     asked->earlier = socket->last_asked;
     *(socket->last_asked != NULL ? &socket->last_asked->later : &socket->asked) = asked;
     socket->last_asked = asked;
@@ -483,18 +485,24 @@ static void learn_generation(struct dw_lot *lot, struct dw_parked *parked, int g
 static int store_message(struct arrival *arrival, const struct dw_receiving *receiving,
                          const struct dw_envelope *envelope)
 {
+    static struct dw_log_limit crowded;
     struct dw_lot *lot = arrival->lot;
     struct dw_err err = {0};
     int64_t id = 0;
-    int rc = dw_receive_store(receiving, envelope, &id, &err);
+    int rc;
 
+    if (!dw_hub_take_uid(lot->hub, arrival->parked->uid, NULL))
+        return DW_QUOTA;
+    rc = dw_receive_store(receiving, envelope, &id, &err);
     if (rc == DW_BUSY)
         return rc;
     if (rc == DW_OK && envelope->callback != NULL && !arrival->answered)
         rc = await_reply(lot, arrival->parked, envelope->callback, id);
     if (rc == DW_OK)
         return rc;
-    if (rc != DW_HANDLER) {
+    if (rc == DW_CROWDED)
+        dw_log_limited(&crowded, DW_LOG_WARN, "a message is refused: %s", dw_err_say(&err, rc));
+    if (rc != DW_HANDLER && rc != DW_QUOTA && rc != DW_CROWDED) {
         dw_counter_add(&lot->hub->counters.store_errors, 1);
         dw_log_error("storing a message failed: %s", dw_err_say(&err, rc));
     }

@@ -18,7 +18,8 @@
 #include "hub/serve.h"
 
 /* A message has come; `server` is of the lot's thread, and lends its arena. DW_BUSY: it can't be stored at the moment;
- * the caller keeps it, receives nothing else from this client, and tries again.  Else DW_OK. */
+ * the caller keeps it, receives nothing else from this client, and tries again.  DW_QUOTA: likewise, its uid sends
+ * more than limits.requests_per_s_uid.  Else DW_OK. */
 int dw_socket_receive(struct dw_lot *lot, struct dw_server *server, struct dw_parked *parked, const char *bytes,
                       size_t len, bool binary);
 /* Any other frame has come: the client lives. */

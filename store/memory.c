@@ -346,6 +346,7 @@ static void merge_ops(void)
     ops.client_update = dw_mem_client_ops.client_update;
     ops.client_peek = dw_mem_client_ops.client_peek;
     ops.client_get = dw_mem_client_ops.client_get;
+    ops.clients_connected = dw_mem_client_ops.clients_connected;
     ops.state_is_new = dw_mem_client_ops.state_is_new;
     ops.clients_leave = dw_mem_client_ops.clients_leave;
     ops.claim = dw_mem_client_ops.claim;
@@ -386,6 +387,7 @@ int dw_store_open_memory(struct dw_memory *world, const struct dw_store_options 
         return dw_mem_nomem(err);
     (void)pthread_once(&once, merge_ops);
     s->base.ops = &ops;
+    s->base.limits = options->limits;
     s->world = world;
     s->retain_ms = options->retain_ms;
     s->worker = -1;

@@ -49,6 +49,50 @@ static uint32_t free_slot(const struct dw_memory *w)
     }
 }
 
+static void remove_client(struct dw_memory *w, size_t at)
+{
+    free(w->clients.at[at].uid);
+    free(w->clients.at[at].client_id);
+    w->clients.at[at] = w->clients.at[--w->clients.count];
+}
+
+/* The client that has been absent for longest, of `uid`, or with `any` of all; -1: nobody is absent. */
+static int64_t longest_absent(const struct dw_memory *w, bool any, const char *uid, int64_t *count)
+{
+    int64_t at = -1;
+
+    *count = 0;
+    for (size_t i = 0; i < w->clients.count; i++) {
+        const struct dw_mem_client *c = &w->clients.at[i];
+
+        if (c->client.connected || (!any && !dw_mem_same(c->uid, uid)))
+            continue;
+        ++*count;
+        if (at < 0 || c->client.seen_ms < w->clients.at[at].client.seen_ms)
+            at = (int64_t)i;
+    }
+    return at;
+}
+
+/* Whose slot a new client is to get: an absent one's place in *at, or -1: a free one. */
+static int choose_slot(struct dw_store *store, const char *uid, int64_t *at, struct dw_err *err)
+{
+    const struct dw_store_limits *limits = &store->limits;
+    const struct dw_memory *w = dw_mem_of(store)->world;
+    int64_t most = limits->clients > 0 && limits->clients < DW_MEM_SLOTS ? limits->clients : DW_MEM_SLOTS - 1, absent;
+
+    *at = longest_absent(w, false, uid, &absent);
+    if (uid != NULL && limits->clients_per_uid > 0 && absent >= limits->clients_per_uid)
+        return DW_OK;
+    *at = -1;
+    if ((int64_t)w->clients.count < most)
+        return DW_OK;
+    *at = longest_absent(w, false, NULL, &absent);
+    if (*at < 0)
+        *at = longest_absent(w, true, NULL, &absent);
+    return *at >= 0 ? DW_OK : dw_err_set(err, DW_CROWDED, "as many clients are connected as can be remembered");
+}
+
 static int insert(struct dw_memory *w, const struct dw_client_key *key, const struct dw_client *client,
                   struct dw_err *err)
 {
@@ -66,11 +110,13 @@ static int insert(struct dw_memory *w, const struct dw_client_key *key, const st
     return DW_OK;
 }
 
-static int update(struct dw_memory *w, const struct dw_client_key *key, dw_client_fn *fn, void *context,
+static int update(struct dw_store *store, const struct dw_client_key *key, dw_client_fn *fn, void *context,
                   struct dw_err *err)
 {
+    struct dw_memory *w = dw_mem_of(store)->world;
     struct dw_mem_client *row = find(w, (int)key->transport, key->uid, key->client_id);
     struct dw_client client = {.worker = -1};
+    int64_t replaced = -1;
     bool was_connected = row != NULL && row->client.connected;
     int rc;
 
@@ -78,14 +124,22 @@ static int update(struct dw_memory *w, const struct dw_client_key *key, dw_clien
         client = row->client;
         dw_claim_mend(&w->claims[client.slot], client.epoch);
     } else {
-        client.slot = free_slot(w);
-        if (client.slot >= DW_MEM_SLOTS)
-            return dw_err_set(err, DW_FULL, "too many clients for the memory store");
-        atomic_store(&w->claims[client.slot], 0);
+        rc = choose_slot(store, key->uid, &replaced, err);
+        if (rc != DW_OK)
+            return rc;
+        client.slot = replaced >= 0 ? w->clients.at[replaced].client.slot : free_slot(w);
+        if (replaced >= 0)
+            client.epoch = w->clients.at[replaced].client.epoch;
+        else
+            atomic_store(&w->claims[client.slot], 0);
     }
-    rc = fn(context, &client, row != NULL, atomic_load(&w->claims[client.slot]));
+    rc = fn(context, &client, row != NULL, row != NULL ? atomic_load(&w->claims[client.slot]) : 0);
     if (rc != DW_OK)
         return rc;
+    if (replaced >= 0) {
+        remove_client(w, (size_t)replaced);
+        store->clients_replaced++;
+    }
     row = find(w, (int)key->transport, key->uid, key->client_id);
     if (row != NULL)
         row->client = client;
@@ -101,7 +155,7 @@ static int client_update(struct dw_store *store, const struct dw_client_key *key
 {
     struct dw_memory *w = dw_mem_lock(store);
 
-    return dw_mem_unlock(w, update(w, key, fn, context, err));
+    return dw_mem_unlock(w, update(store, key, fn, context, err));
 }
 
 static int client_peek(struct dw_store *store, const struct dw_client_key *key, struct dw_client *client,
@@ -128,6 +182,21 @@ static int client_get(struct dw_store *store, const char *uid, const char *clien
     if (row == NULL)
         return dw_mem_unlock(w, dw_err_set(err, DW_NOTFOUND, "no such client"));
     *client = row->client;
+    return dw_mem_unlock(w, DW_OK);
+}
+
+static int clients_connected(struct dw_store *store, const char *uid, const char *except, int64_t max, int64_t *count,
+                             struct dw_err *err)
+{
+    struct dw_memory *w = dw_mem_lock(store);
+
+    (void)err;
+    *count = 0;
+    for (size_t i = 0; i < w->clients.count && *count < max; i++) {
+        const struct dw_mem_client *c = &w->clients.at[i];
+
+        *count += c->client.connected && dw_mem_same(c->uid, uid) && strcmp(c->client_id, except) != 0;
+    }
     return dw_mem_unlock(w, DW_OK);
 }
 
@@ -449,6 +518,7 @@ const struct dw_store_ops dw_mem_client_ops = {
     .client_update = client_update,
     .client_peek = client_peek,
     .client_get = client_get,
+    .clients_connected = clients_connected,
     .state_is_new = state_is_new,
     .clients_leave = clients_leave,
     .claim = claim,

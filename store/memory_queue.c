@@ -332,13 +332,37 @@ static int reply_get(struct dw_store *store, int64_t inbox_id, dw_reply_fn *fn, 
     return dw_mem_unlock(w, rc);
 }
 
+static void add_load(struct dw_inbox_load *load, const struct dw_mem_inbox *row)
+{
+    load->rows++;
+    load->bytes += (int64_t)(strlen(row->event) + row->data_len + row->raw_len);
+}
+
+static int check_load(struct dw_store *store, const struct dw_inbox *row, struct dw_err *err)
+{
+    const struct dw_memory *w = dw_mem_of(store)->world;
+    struct dw_inbox_load own = {0, 0}, strangers = {0, 0}, all = {0, 0};
+
+    for (size_t i = 0; i < w->inbox.count; i++) {
+        const struct dw_mem_inbox *there = &w->inbox.at[i];
+
+        add_load(&all, there);
+        if (there->uid == NULL)
+            add_load(&strangers, there);
+        if (dw_mem_same(there->uid, row->uid) && (row->uid != NULL || dw_mem_same(there->client_id, row->client_id)))
+            add_load(&own, there);
+    }
+    return dw_inbox_check(&store->limits, row->uid != NULL, &own, &strangers, &all, dw_inbox_bytes(row), err);
+}
+
 static int inbox_add(struct dw_store *store, const struct dw_inbox *row, int64_t *id, dw_reply_fn *fn, void *context,
                      struct dw_err *err)
 {
     struct dw_memory *w = dw_mem_lock(store);
     int64_t added = 0;
-    int rc = dw_mem_unlock(w, dw_mem_inbox_insert(store, row, &added, err));
+    int rc = check_load(store, row, err);
 
+    rc = dw_mem_unlock(w, rc == DW_OK ? dw_mem_inbox_insert(store, row, &added, err) : rc);
     if (rc != DW_OK)
         return rc;
     if (id != NULL)

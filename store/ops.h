@@ -53,6 +53,8 @@ struct dw_store_ops {
                        uint64_t *claim, struct dw_err *err);
     int (*client_get)(struct dw_store *store, const char *uid, const char *client_id, struct dw_client *client,
                       struct dw_err *err);
+    int (*clients_connected)(struct dw_store *store, const char *uid, const char *except, int64_t max, int64_t *count,
+                             struct dw_err *err);
     int (*state_is_new)(struct dw_store *store, int64_t now_ms, bool *is_new, struct dw_err *err);
     int (*clients_leave)(struct dw_store *store, const struct dw_departed *departed, size_t count, int64_t now_ms,
                          struct dw_err *err);
@@ -88,7 +90,19 @@ struct dw_store_ops {
 
 struct dw_store {
     const struct dw_store_ops *ops;
+    struct dw_store_limits limits;
+    uint64_t clients_replaced;
 };
+
+/* The store's part of limits.inbox_*, the same for every backend: `own` of the sender, `strangers` of all without
+ * a uid, `all`.  A message of `bytes` is to be added. */
+struct dw_inbox_load {
+    int64_t rows, bytes;
+};
+int dw_inbox_check(const struct dw_store_limits *limits, bool has_uid, const struct dw_inbox_load *own,
+                   const struct dw_inbox_load *strangers, const struct dw_inbox_load *all, int64_t bytes,
+                   struct dw_err *err);
+int64_t dw_inbox_bytes(const struct dw_inbox *row);
 
 /* How long inbox rows and replies are kept: a handler that was down for a while still finds them. */
 #define DW_INBOX_RETAIN_MS ((int64_t)24 * 3600 * 1000)

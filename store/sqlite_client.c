@@ -59,9 +59,61 @@ static int find_client(struct dw_sqlite *s, const struct dw_client_key *key, str
     return dw_sqlite_done(stmt, DW_OK);
 }
 
-/* A slot for a new client: a freed one before a fresh one. */
-static int take_slot(struct dw_sqlite *s, uint32_t *slot, struct dw_err *err)
+static void bind_uid(sqlite3_stmt *stmt, const char *uid)
 {
+    if (uid != NULL)
+        dw_sqlite_text(stmt, 1, uid);
+    else
+        (void)sqlite3_bind_int(stmt, 1, 0);
+}
+
+/* Forgets the client that has been absent for longest: of `uid` (NULL: of those without), or with `any` of all.
+ * No client in *slot: nobody is absent. */
+static int replace(struct dw_sqlite *s, bool any, const char *uid, struct dw_client *client, struct dw_err *err)
+{
+    sqlite3_stmt *stmt;
+    bool row;
+    int rc = dw_sqlite_stmt(s, any ? DW_SQL_CLIENT_REPLACE : DW_SQL_CLIENT_REPLACE_UID, &stmt, err);
+
+    if (rc != DW_OK)
+        return rc;
+    if (!any)
+        bind_uid(stmt, uid);
+    /* To its end: RETURNING has not written before that is reached. */
+    for (rc = dw_sqlite_step(stmt, &row, err); rc == DW_OK && row; rc = dw_sqlite_step(stmt, &row, err)) {
+        client->slot = (uint32_t)sqlite3_column_int64(stmt, 0);
+        /* What its last owner may still have somewhere is older, and its claim word too. */
+        client->epoch = (uint32_t)sqlite3_column_int64(stmt, 1);
+        s->base.clients_replaced++;
+    }
+    return rc;
+}
+
+/* Has the uid as many absent clients as it may? */
+static int is_uid_full(struct dw_sqlite *s, const char *uid, bool *full, struct dw_err *err)
+{
+    int64_t most = s->base.limits.clients_per_uid;
+    sqlite3_stmt *stmt;
+    int64_t count = 0;
+    int rc;
+
+    *full = false;
+    if (most == 0 || uid == NULL)
+        return DW_OK;
+    rc = dw_sqlite_stmt(s, DW_SQL_CLIENT_GONE, &stmt, err);
+    if (rc != DW_OK)
+        return rc;
+    bind_uid(stmt, uid);
+    (void)sqlite3_bind_int64(stmt, 2, most);
+    rc = dw_sqlite_int(stmt, 0, &count, err);
+    *full = rc == DW_OK && count >= most;
+    return rc;
+}
+
+/* A slot that nobody has: a freed one before a fresh one.  0: there is none. */
+static int free_slot(struct dw_sqlite *s, uint32_t *slot, struct dw_err *err)
+{
+    int64_t most = s->base.limits.clients;
     sqlite3_stmt *stmt;
     int64_t taken = 0;
     int rc = dw_sqlite_stmt(s, DW_SQL_SLOT_TAKE, &stmt, err);
@@ -70,14 +122,34 @@ static int take_slot(struct dw_sqlite *s, uint32_t *slot, struct dw_err *err)
         rc = dw_sqlite_int(stmt, 0, &taken, err);
     if (rc == DW_OK && taken == 0)
         rc = dw_sqlite_stmt(s, DW_SQL_SLOT_NEXT, &stmt, err);
-    if (rc == DW_OK && taken == 0)
+    if (rc == DW_OK && taken == 0) {
+        (void)sqlite3_bind_int64(stmt, 1, most > 0 && most < DW_SLOTS_MAX ? most : (int64_t)DW_SLOTS_MAX - 1);
         rc = dw_sqlite_int(stmt, 0, &taken, err);
-    if (rc != DW_OK)
-        return rc;
+    }
     *slot = (uint32_t)taken;
-    rc = dw_claims_back(&s->claims, *slot, err);
-    if (rc == DW_OK)
+    if (rc == DW_OK && taken != 0)
+        rc = dw_claims_back(&s->claims, *slot, err);
+    if (rc == DW_OK && taken != 0)
         atomic_store(dw_claims_word(&s->claims, *slot), 0); /* its last owner was gone for retain_ms */
+    return rc;
+}
+
+/* A slot for a new client.  Those without a uid go first: client ids cost nothing. */
+static int take_slot(struct dw_sqlite *s, const char *uid, struct dw_client *client, struct dw_err *err)
+{
+    bool full;
+    int rc = is_uid_full(s, uid, &full, err);
+
+    if (rc == DW_OK && full)
+        rc = replace(s, false, uid, client, err);
+    else if (rc == DW_OK)
+        rc = free_slot(s, &client->slot, err);
+    if (rc == DW_OK && client->slot == 0)
+        rc = replace(s, false, NULL, client, err);
+    if (rc == DW_OK && client->slot == 0)
+        rc = replace(s, true, NULL, client, err);
+    if (rc == DW_OK && client->slot == 0)
+        rc = dw_err_set(err, DW_CROWDED, "as many clients are connected as can be remembered (limits.clients)");
     return rc;
 }
 
@@ -118,7 +190,7 @@ static int update_client(struct dw_sqlite *s, const struct dw_client_key *key, d
     client.worker = -1;
     rc = find_client(s, key, &client, &found, err);
     if (rc == DW_OK && !found)
-        rc = take_slot(s, &client.slot, err);
+        rc = take_slot(s, key->uid, &client, err);
     if (rc == DW_OK)
         rc = dw_claims_back(&s->claims, client.slot, err);
     if (rc != DW_OK)
@@ -128,7 +200,7 @@ static int update_client(struct dw_sqlite *s, const struct dw_client_key *key, d
         dw_claim_mend(word, client.epoch);
     was_connected = client.connected;
     cursor = client.cursor;
-    rc = fn(context, &client, found, atomic_load(word));
+    rc = fn(context, &client, found, found ? atomic_load(word) : 0);
     if (rc == DW_OK)
         rc = store_client(s, key, &client, found, err);
     if (rc == DW_OK && client.cursor > cursor)
@@ -142,13 +214,17 @@ int dw_sqlite_client_update(struct dw_store *store, const struct dw_client_key *
                             struct dw_err *err)
 {
     struct dw_sqlite *s = dw_sqlite_of(store);
+    uint64_t replaced = store->clients_replaced;
     int rc = dw_sqlite_follow(s, err);
 
     if (rc == DW_OK)
         rc = dw_sqlite_begin(s, DW_STATE, err);
     if (rc != DW_OK)
         return rc;
-    return dw_sqlite_end(s, DW_STATE, update_client(s, key, fn, context, err), err);
+    rc = dw_sqlite_end(s, DW_STATE, update_client(s, key, fn, context, err), err);
+    if (rc != DW_OK)
+        store->clients_replaced = replaced;
+    return rc;
 }
 
 int dw_sqlite_client_peek(struct dw_store *store, const struct dw_client_key *key, struct dw_client *client,
@@ -184,6 +260,20 @@ int dw_sqlite_client_get(struct dw_store *store, const char *uid, const char *cl
         return dw_err_set(err, DW_NOTFOUND, "no such client");
     load_client(stmt, client);
     return dw_sqlite_done(stmt, DW_OK);
+}
+
+int dw_sqlite_clients_connected(struct dw_store *store, const char *uid, const char *except, int64_t max,
+                                int64_t *count, struct dw_err *err)
+{
+    sqlite3_stmt *stmt;
+    int rc = dw_sqlite_stmt(dw_sqlite_of(store), DW_SQL_CLIENT_CONNECTED, &stmt, err);
+
+    if (rc != DW_OK)
+        return rc;
+    bind_uid(stmt, uid);
+    dw_sqlite_text(stmt, 2, except);
+    (void)sqlite3_bind_int64(stmt, 3, max);
+    return dw_sqlite_int(stmt, 0, count, err);
 }
 
 int dw_sqlite_state_is_new(struct dw_store *store, int64_t now_ms, bool *is_new, struct dw_err *err)

@@ -28,6 +28,39 @@ static int handler_failed(int rc, struct dw_err *err)
     return dw_err_set(err, DW_HANDLER, "the app's trigger on dw_inbox failed: %.260s", said);
 }
 
+/* A look without a lock, so that a flood of messages that are refused keeps nobody waiting. */
+static int check_load(struct dw_sqlite *s, const struct dw_inbox *row, struct dw_err *err)
+{
+    struct dw_inbox_load own = {0, 0}, strangers = {0, 0}, all = {0, 0};
+    struct dw_buf owner = DW_BUF_INIT;
+    sqlite3_stmt *stmt;
+    bool found;
+    int rc = dw_sqlite_stmt(s, DW_SQL_INBOX_LOAD, &stmt, err);
+
+    dw_buf_addc(&owner, row->uid != NULL ? 'u' : 'c');
+    dw_buf_adds(&owner, row->uid != NULL ? row->uid : row->client_id != NULL ? row->client_id : "");
+    if (rc == DW_OK && dw_buf_failed(&owner))
+        rc = dw_err_set(err, DW_NOMEM, "out of memory");
+    if (rc == DW_OK) {
+        dw_sqlite_bytes(stmt, 1, dw_buf_str(&owner), owner.len);
+        for (rc = dw_sqlite_step(stmt, &found, err); rc == DW_OK && found; rc = dw_sqlite_step(stmt, &found, err)) {
+            char kind = dw_sqlite_column(stmt, 0)[0];
+            struct dw_inbox_load *load = kind == '*' ? &all : kind == 'a' ? &strangers : &own;
+
+            *load = (struct dw_inbox_load){sqlite3_column_int64(stmt, 1), sqlite3_column_int64(stmt, 2)};
+        }
+    }
+    dw_buf_fini(&owner);
+    return rc == DW_OK
+               ? dw_inbox_check(&s->base.limits, row->uid != NULL, &own, &strangers, &all, dw_inbox_bytes(row), err)
+               : rc;
+}
+
+static bool is_limited(const struct dw_store_limits *limits)
+{
+    return (limits->inbox_rows | limits->inbox_bytes | limits->inbox_uid_rows | limits->inbox_uid_bytes) != 0;
+}
+
 static int insert_row(struct dw_sqlite *s, const struct dw_inbox *row, int64_t *id, struct dw_err *err)
 {
     sqlite3_stmt *stmt;
@@ -59,8 +92,10 @@ int dw_sqlite_inbox_add(struct dw_store *store, const struct dw_inbox *row, int6
 {
     struct dw_sqlite *s = dw_sqlite_of(store);
     int64_t added = 0;
-    int rc = insert_row(s, row, &added, err); /* one statement: row, handlers and reply commit together */
+    int rc = is_limited(&store->limits) ? check_load(s, row, err) : DW_OK;
 
+    if (rc == DW_OK)
+        rc = insert_row(s, row, &added, err); /* one statement: row, handlers and reply commit together */
     if (rc != DW_OK)
         return rc;
     if (id != NULL)

@@ -305,6 +305,7 @@ static const struct dw_store_ops ops = {
     .client_update = dw_sqlite_client_update,
     .client_peek = dw_sqlite_client_peek,
     .client_get = dw_sqlite_client_get,
+    .clients_connected = dw_sqlite_clients_connected,
     .state_is_new = dw_sqlite_state_is_new,
     .clients_leave = dw_sqlite_clients_leave,
     .claim = dw_sqlite_claim,
@@ -348,6 +349,7 @@ static struct dw_sqlite *make(const struct dw_store_options *options)
     if (s == NULL)
         return NULL;
     s->base.ops = &ops;
+    s->base.limits = options->limits;
     s->claims.fd = s->lock_fd = s->worker = s->last_worker = -1;
     s->retain_ms = options->retain_ms;
     s->busy_ms = options->busy_ms;

@@ -198,6 +198,8 @@ int dw_sqlite_client_peek(struct dw_store *store, const struct dw_client_key *ke
                           uint64_t *claim, struct dw_err *err);
 int dw_sqlite_client_get(struct dw_store *store, const char *uid, const char *client_id, struct dw_client *client,
                          struct dw_err *err);
+int dw_sqlite_clients_connected(struct dw_store *store, const char *uid, const char *except, int64_t max,
+                                int64_t *count, struct dw_err *err);
 int dw_sqlite_state_is_new(struct dw_store *store, int64_t now_ms, bool *is_new, struct dw_err *err);
 int dw_sqlite_clients_leave(struct dw_store *store, const struct dw_departed *departed, size_t count, int64_t now_ms,
                             struct dw_err *err);

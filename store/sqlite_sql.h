@@ -54,6 +54,7 @@
                       " VALUES (?1, ?2, ?3, ?4, ?5, ?6)")                                                              \
     X(INBOX_ADD, DW_QUEUE, "INSERT INTO dw_inbox (uid, client_id, event, data, format, wants_reply, received_at,"         \
                            " packer, raw) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")                                                     \
+    X(INBOX_LOAD, DW_QUEUE, "SELECT substr(owner, 1, 1), rows, bytes FROM dw_inbox_load WHERE owner IN ('*', 'a', ?1)")  \
     X(INBOX_EVENT, DW_QUEUE, "INSERT INTO dw_inbox (uid, event, data, received_at) VALUES (?1, ?2, json_quote(?1), ?3)")\
     X(INBOX, DW_QUEUE, "SELECT id, uid, client_id, event, data, format, wants_reply, received_at, packer, raw"         \
                        " FROM dw_inbox WHERE id > ?1 ORDER BY id LIMIT ?2")                                            \
@@ -109,12 +110,22 @@
                                 " WHERE connected = 1 AND due_ms <= ?1 ORDER BY due_ms LIMIT ?2")                      \
     X(CLIENT_ABSENT, DW_STATE, "SELECT client_id, uid, transport, slot, epoch FROM client"                             \
                                " WHERE connected = 0 AND seen_ms <= ?1 ORDER BY seen_ms LIMIT ?2")                     \
+    X(CLIENT_CONNECTED, DW_STATE, "SELECT count(*) FROM (SELECT 1 FROM client WHERE connected = 1 AND uid = ?1"        \
+                                  " AND client_id <> ?2 LIMIT ?3)")                                                    \
+    X(CLIENT_GONE, DW_STATE, "SELECT count(*) FROM (SELECT 1 FROM client WHERE connected = 0 AND uid = ?1 LIMIT ?2)")   \
+    X(CLIENT_REPLACE_UID, DW_STATE, "DELETE FROM client WHERE (client_id, uid, transport) IN"                          \
+                                    " (SELECT client_id, uid, transport FROM client WHERE connected = 0 AND uid = ?1"  \
+                                    " ORDER BY seen_ms LIMIT 1) RETURNING slot, epoch")                                \
+    X(CLIENT_REPLACE, DW_STATE, "DELETE FROM client WHERE (client_id, uid, transport) IN"                              \
+                                " (SELECT client_id, uid, transport FROM client WHERE connected = 0"                   \
+                                " ORDER BY seen_ms LIMIT 1) RETURNING slot, epoch")                                    \
     X(CLIENT_DUE, DW_STATE, "SELECT min(due_ms) FROM client WHERE connected = 1")                                      \
     X(CLIENT_OLDEST, DW_STATE, "SELECT min(seen_ms) FROM client WHERE connected = 0")                                  \
     X(CLIENT_FREE_ALL, DW_STATE, "INSERT OR IGNORE INTO free_slot (slot) SELECT slot FROM client")                     \
     X(CLIENT_DROP_ALL, DW_STATE, "DELETE FROM client")                                                                 \
     X(SLOT_TAKE, DW_STATE, "DELETE FROM free_slot WHERE slot = (SELECT min(slot) FROM free_slot) RETURNING slot")      \
-    X(SLOT_NEXT, DW_STATE, "UPDATE meta SET value = value + 1 WHERE key = 'next_slot' RETURNING value - 1")            \
+    X(SLOT_NEXT, DW_STATE, "UPDATE meta SET value = value + 1 WHERE key = 'next_slot' AND value <= ?1"              \
+                             " RETURNING value - 1")            \
     X(SLOT_FREE, DW_STATE, "INSERT OR IGNORE INTO free_slot (slot) VALUES (?1)")                                       \
     X(DIRTY_ADD, DW_STATE, "INSERT OR REPLACE INTO dirty (uid) VALUES (?1)")                                           \
     X(DIRTY_ADD_PRESENT, DW_STATE, "INSERT OR REPLACE INTO dirty (uid)"                                                \

@@ -5,6 +5,8 @@
 #include "store/claims.h"
 #include "store/ops.h"
 
+#include <string.h>
+
 void dw_store_close(struct dw_store *store)
 {
     if (store != NULL)
@@ -69,6 +71,38 @@ uint64_t dw_store_claim_read(struct dw_store *store, uint32_t slot)
     _Atomic uint64_t *word = store->ops->claim(store, slot);
 
     return word != NULL ? atomic_load(word) : 0;
+}
+
+/* ---- limits ---- */
+
+uint64_t dw_store_clients_replaced(const struct dw_store *store)
+{
+    return store->clients_replaced;
+}
+
+int64_t dw_inbox_bytes(const struct dw_inbox *row)
+{
+    size_t data = row->data != NULL ? row->data_len : 0, raw = row->raw != NULL ? row->raw_len : 0;
+
+    return (int64_t)(strlen(row->event) + data + raw);
+}
+
+static bool is_over(const struct dw_inbox_load *load, int64_t bytes, int64_t rows_max, int64_t bytes_max)
+{
+    return (rows_max > 0 && load->rows >= rows_max) || (bytes_max > 0 && load->bytes + bytes > bytes_max);
+}
+
+int dw_inbox_check(const struct dw_store_limits *limits, bool has_uid, const struct dw_inbox_load *own,
+                   const struct dw_inbox_load *strangers, const struct dw_inbox_load *all, int64_t bytes,
+                   struct dw_err *err)
+{
+    if (is_over(own, bytes, limits->inbox_uid_rows, limits->inbox_uid_bytes))
+        return dw_err_set(err, DW_QUOTA, "too many messages of this %s wait in the inbox", has_uid ? "user" : "client");
+    /* Client ids cost nothing: those who are nobody can't fill what users need. */
+    if (is_over(all, bytes, limits->inbox_rows, limits->inbox_bytes) ||
+        (!has_uid && is_over(strangers, bytes, (limits->inbox_rows + 1) / 2, (limits->inbox_bytes + 1) / 2)))
+        return dw_err_set(err, DW_CROWDED, "the inbox is full");
+    return DW_OK;
 }
 
 /* ---- everything else is the backend's ---- */
@@ -188,6 +222,12 @@ int dw_store_client_get(struct dw_store *store, const char *uid, const char *cli
                         struct dw_err *err)
 {
     return store->ops->client_get(store, uid, client_id, client, err);
+}
+
+int dw_store_clients_connected(struct dw_store *store, const char *uid, const char *except, int64_t max, int64_t *count,
+                               struct dw_err *err)
+{
+    return store->ops->clients_connected(store, uid, except, max, count, err);
 }
 
 int dw_store_state_is_new(struct dw_store *store, int64_t now_ms, bool *is_new, struct dw_err *err)

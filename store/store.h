@@ -36,6 +36,14 @@ struct dw_store;
 
 enum dw_transport { DW_AJAX, DW_WS };
 
+/* Bounds of what clients can make the files hold; 0: none.  See docs/settings.md, limits.*. */
+struct dw_store_limits {
+    int64_t clients;                         /* rows of clients, connected or not */
+    int64_t clients_per_uid;                 /* rows of one uid's clients that are not connected */
+    int64_t inbox_rows, inbox_bytes;         /* of dw_inbox; clients without uid get half of it, all together */
+    int64_t inbox_uid_rows, inbox_uid_bytes; /* of one uid, or of one client without uid */
+};
+
 struct dw_store_options {
     const char *path;        /* queue file */
     int64_t retain_ms;       /* how long pushes and absent clients are kept; inbox rows and replies at least a day */
@@ -43,6 +51,7 @@ struct dw_store_options {
     const char *session_sql; /* auth.session_sql */
     int session_ms;          /* how long that may run; 0: any time */
     bool create;             /* make the files and schema when missing; else DW_NOTFOUND */
+    struct dw_store_limits limits;
 };
 
 /* Opens (and with `create` makes or migrates) queue, state and claims files.  `*out` is to be closed
@@ -138,7 +147,9 @@ struct dw_reply {
 typedef int dw_reply_fn(void *context, const struct dw_reply *reply);
 
 /* Adds what a client sent.  Where a trigger of the app answers in the same transaction, `fn` is called
- * with that reply after the commit.  DW_HANDLER: the app's trigger failed, nothing was stored. */
+ * with that reply after the commit.  DW_HANDLER: the app's trigger failed, nothing was stored.  DW_QUOTA: its
+ * uid (or the client, where it has none) has as much in the inbox as it may; DW_CROWDED: all together have.
+ * Several threads at once may each add one row beyond that. */
 int dw_store_inbox_add(struct dw_store *store, const struct dw_inbox *row, int64_t *id, dw_reply_fn *fn, void *context,
                        struct dw_err *err);
 /* Rows with id > after, ascending, at most `max`. */
@@ -219,10 +230,11 @@ struct dw_client {
 };
 
 /* Loads the client's row under the state file's write lock, lets `fn` change it, stores it, commits.
- * `found` = false: the row is new (zeroed but for slot).  `claim` is the client's claim word as it is
- * now.  fn returns DW_OK to store, any other code to roll back (returned).  fn may read the queue
- * through `store`.  DW_FULL also where no slot is left for a new client.  A change of `connected` marks the uid's
- * presence dirty in the same transaction. */
+ * `found` = false: the row is new (zeroed but for slot, and for epoch where the slot was another's).  `claim` is
+ * the client's claim word as it is now.  fn returns DW_OK to store, any other code to roll back (returned).  fn may
+ * read the queue through `store`.  A change of `connected` marks the uid's presence dirty in the same transaction.
+ * Where its uid has as many absent clients as it may, or all slots are taken, a new client gets the slot of the one
+ * that has been absent for longest (dw_store_clients_replaced); DW_CROWDED: nobody is absent. */
 typedef int dw_client_fn(void *context, struct dw_client *client, bool found, uint64_t claim);
 int dw_store_client_update(struct dw_store *store, const struct dw_client_key *key, dw_client_fn *fn, void *context,
                            struct dw_err *err);
@@ -232,6 +244,12 @@ int dw_store_client_peek(struct dw_store *store, const struct dw_client_key *key
 /* Reads the row of this (uid, client id) over any transport, Ajax first; DW_NOTFOUND if there is none. */
 int dw_store_client_get(struct dw_store *store, const char *uid, const char *client_id, struct dw_client *client,
                         struct dw_err *err);
+/* How many absent clients this store has forgotten, to give their slots to new ones. */
+uint64_t dw_store_clients_replaced(const struct dw_store *store);
+/* Counts the clients of `uid` that are connected, but for `except`, as far as `max`; a client that changes its
+ * transport may count twice.  Meant for dw_client_fn: under the same lock. */
+int dw_store_clients_connected(struct dw_store *store, const char *uid, const char *except, int64_t max, int64_t *count,
+                               struct dw_err *err);
 /* True when the state file was lost and made anew later than the queue file, less than retain_ms ago:
  * a client that is not in it may still be owed what is retained. */
 int dw_store_state_is_new(struct dw_store *store, int64_t now_ms, bool *is_new, struct dw_err *err);

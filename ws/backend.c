@@ -28,6 +28,9 @@ static int open_house(struct dw_sidecar *sidecar, struct dw_err *err)
         rc = dw_store_worker_join(sidecar->house_store, &worker, err);
     if (rc != DW_OK)
         return rc;
+    rc = dw_hub_open_rates(&sidecar->hub, sidecar->house_store, err);
+    if (rc != DW_OK)
+        return rc;
     atomic_store(&sidecar->hub.worker, worker);
     sidecar->house = dw_house_new(&sidecar->hub, sidecar->house_store);
     if (sidecar->house == NULL)
@@ -81,5 +84,6 @@ void dw_sidecar_close(struct dw_sidecar *sidecar)
         (void)pthread_join(sidecar->house_thread, NULL);
     }
     dw_house_free(sidecar->house);
+    dw_hub_close_rates(&sidecar->hub);
     dw_store_close(sidecar->house_store);
 }

@@ -186,8 +186,10 @@ static int received(struct dw_sidecar *sidecar, struct dw_ws_client *client, con
         return 0; /* whatever it says now */
     if (first)
         dw_buf_reset(&client->in);
-    if (client->in.len + len > most)
+    if (client->in.len + len > most) {
+        dw_counter_add(&sidecar->hub.counters.refused_size, 1);
         return close_now(client, TOO_BIG);
+    }
     if (client->stashed_bytes > most + sidecar->conf->limits_outbound_bytes)
         return close_now(client, POLICY);
     if (first && final) {

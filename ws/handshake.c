@@ -233,7 +233,7 @@ static bool count_address(struct dw_sidecar *sidecar, struct dw_ws_client *clien
         return true;
     dw_answer_text(answer, 503, "Too many WebSockets come from this address");
     answer->retry_ms = dw_hub_retry_ms(&sidecar->hub);
-    dw_counter_add(&sidecar->hub.counters.away, 1);
+    dw_counter_add(&sidecar->hub.counters.refused_sockets, 1);
     return false;
 }
 
@@ -258,6 +258,7 @@ int dw_ws_handshake(struct dw_sidecar *sidecar, struct dw_ws_client *client)
         .xsrf_header = text_of(&headers.xsrf),
         .remote_user = text_of(&headers.user),
         .upgrade = "websocket",
+        .address = address_of(client, &headers),
         .https = strcasecmp(dw_buf_str(&headers.proto), "https") == 0,
         .lot = sidecar->lot,
     };

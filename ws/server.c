@@ -36,7 +36,7 @@ static void adopt(struct dw_sidecar *sidecar, int descriptor, const char *peer)
     if (sidecar->connections < (size_t)sidecar->conf->limits_sockets)
         client = dw_ws_client_new(sidecar, peer);
     if (client == NULL) {
-        dw_counter_add(&sidecar->hub.counters.away, 1);
+        dw_counter_add(&sidecar->hub.counters.refused_sockets, 1);
         (void)close(descriptor);
         return;
     }

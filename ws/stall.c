@@ -1,5 +1,6 @@
-/* Clients that are not read from for a while: one that sends more than limits.messages_per_s, and one whose
- * message the queue can't take at the moment because another program holds its lock.
+/* Clients that are not read from for a while: one that sends more than limits.messages_per_s, or whose
+ * user sends more than limits.requests_per_s_uid over all connections, and one whose message the queue can't take at
+ * the moment because another program holds its lock.
  *
  * What such a client has sent already is stashed, in order; what it sends next waits in its own machine.
  * The rate is measured by an allowance: each message puts it a second / limits.messages_per_s ahead of the
@@ -23,14 +24,14 @@ static bool may_receive(const struct dw_sidecar *sidecar, struct dw_ws_client *c
     return client->allowance_us - now_us < BURST_US || sidecar->stopping;
 }
 
-/* DW_BUSY: not now. */
+/* DW_BUSY: not now; DW_QUOTA: not from this client. */
 static int receive(struct dw_sidecar *sidecar, struct dw_ws_client *client, const char *bytes, size_t len, bool binary,
                    int64_t now_ms)
 {
     int rc;
 
     if (!may_receive(sidecar, client, now_ms))
-        return DW_BUSY;
+        return DW_QUOTA;
     rc = dw_socket_receive(sidecar->lot, sidecar->server, client->parked, bytes, len, binary);
     if (rc == DW_OK)
         client->allowance_us += 1000000 / sidecar->conf->limits_messages_per_s;
@@ -90,10 +91,14 @@ bool dw_ws_receive(struct dw_sidecar *sidecar, struct dw_ws_client *client, cons
 {
     int64_t now_ms = dw_clock_mono_ms();
 
-    if (client->stashed == NULL && receive(sidecar, client, bytes, len, binary, now_ms) != DW_BUSY)
+    int rc = client->stashed == NULL ? receive(sidecar, client, bytes, len, binary, now_ms) : DW_BUSY;
+
+    if (rc == DW_OK)
         return true;
     if (!stash(client, bytes, len, binary))
         return false;
+    if (rc == DW_QUOTA)
+        dw_counter_add(&sidecar->hub.counters.sockets_stalled, 1);
     stall(sidecar, client, now_ms);
     return true;
 }
@@ -102,17 +107,19 @@ void dw_ws_unstall(struct dw_sidecar *sidecar, int64_t now_ms)
 {
     struct dw_ws_client *client, *next;
     bool locked = false;
+    int rc;
 
     for (client = sidecar->stalled; client != NULL; client = next) {
         next = client->next_stalled;
         /* It is we who don't listen. */
         dw_socket_heard(sidecar->lot, client->parked);
-        while (client->stashed != NULL && !locked && may_receive(sidecar, client, now_ms)) {
+        for (rc = DW_OK; client->stashed != NULL && !locked && rc == DW_OK;) {
             struct dw_ws_stashed *first = client->stashed;
 
-            locked = receive(sidecar, client, first->bytes, first->len, first->binary, now_ms) == DW_BUSY;
-            if (!locked)
+            rc = receive(sidecar, client, first->bytes, first->len, first->binary, now_ms);
+            if (rc == DW_OK)
                 drop_stashed(client);
+            locked = rc == DW_BUSY;
         }
         if (client->stashed == NULL) {
             go_on(sidecar, client);

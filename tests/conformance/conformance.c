@@ -7,6 +7,13 @@
 
 static const struct backend *current;
 
+struct dw_store *another(const struct fixture *f)
+{
+    const struct dw_store_limits none = {.clients = 0};
+
+    return f->backend->open(f->world, &none);
+}
+
 static int set_up(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
@@ -15,8 +22,8 @@ static int set_up(void **state)
         return -1;
     f->backend = current;
     f->world = current->make_world();
-    f->a = current->open(f->world);
-    f->b = current->open(f->world);
+    f->a = another(f);
+    f->b = another(f);
     *state = f;
     return 0;
 }
@@ -40,6 +47,7 @@ int conformance_run(const struct backend *backend)
         size_t count;
     } topics[] = {{queue_tests, queue_tests_count},       {inbox_tests, inbox_tests_count},
                   {session_tests, session_tests_count},   {client_tests, client_tests_count},
+                  {limit_tests, limit_tests_count},
                   {presence_tests, presence_tests_count}, {worker_tests, worker_tests_count}};
     static struct CMUnitTest all[256]; /* one group: two would break the TAP plan */
     size_t count = 0;

@@ -25,7 +25,7 @@ struct backend {
     const char *name;
     void *(*make_world)(void);
     void (*free_world)(void *world);
-    struct dw_store *(*open)(void *world); /* fails the test itself */
+    struct dw_store *(*open)(void *world, const struct dw_store_limits *limits); /* fails the test itself */
 };
 
 struct fixture {
@@ -35,12 +35,16 @@ struct fixture {
     struct dw_buf text; /* what the last reading gave, as one line */
 };
 
+/* One more store on the fixture's world, without limits. */
+struct dw_store *another(const struct fixture *f);
+
 int conformance_run(const struct backend *backend);
 
 /* The tests by topic. */
-extern const struct CMUnitTest queue_tests[], inbox_tests[], session_tests[], client_tests[], presence_tests[],
-    worker_tests[];
-extern const size_t queue_tests_count, inbox_tests_count, session_tests_count, client_tests_count, presence_tests_count,
+extern const struct CMUnitTest queue_tests[], inbox_tests[], session_tests[], client_tests[], limit_tests[],
+    presence_tests[], worker_tests[];
+extern const size_t queue_tests_count, inbox_tests_count, session_tests_count, client_tests_count, limit_tests_count,
+    presence_tests_count,
     worker_tests_count;
 
 /* Calls that must succeed; the failing sentence is printed. */

@@ -171,7 +171,7 @@ static void holders_are_live_workers_with_parked_polls(void **state)
     must(dw_store_holders(f->a, -1, &holders, &err));
     assert_int_equal(holders, 1);
     assert_string_equal(list_workers(f), "0:alive:3 1:dead:0 ");
-    f->b = f->backend->open(f->world);
+    f->b = another(f);
 }
 
 static void polls_that_a_worker_has_lent_are_counted_by_anybody_and_make_it_a_holder(void **state)
@@ -248,7 +248,7 @@ static void clients_of_a_killed_worker_get_their_grace_and_leave(void **state)
     assert_true(client.due_ms == now + 5000);
     keep_house(f->a, now + 5000);
     sync_presence(f->a);
-    f->b = f->backend->open(f->world);
+    f->b = another(f);
     assert_string_equal(inbox(f, 0), "+=\"alice\" -=\"alice\"");
 }
 
@@ -269,7 +269,7 @@ static void a_websocket_is_held_as_long_as_its_worker_lives(void **state)
     keep_house(f->a, now + 100 * RETAIN_MS);
     assert_string_equal(online(f), "alice=1ws+0ajax");
     dw_store_kill(f->b);
-    f->b = f->backend->open(f->world);
+    f->b = another(f);
     keep_house(f->a, now);
     must(dw_store_client_get(f->a, "alice", "c1", &client, &err));
     assert_true(client.connected && client.due_ms == now + 2500);
@@ -289,7 +289,7 @@ static void a_killed_workers_number_is_free_again_once_released(void **state)
 
     must(dw_store_worker_join(f->b, &first, &err));
     dw_store_kill(f->b);
-    f->b = f->backend->open(f->world);
+    f->b = another(f);
     must(dw_store_worker_join(f->b, &next, &err));
     assert_int_not_equal(first, next); /* its clients are still to be released */
     must(dw_store_release(f->a, &work, &more, &err));
@@ -315,7 +315,7 @@ static void one_store_keeps_house_at_a_time(void **state)
     assert_false(dw_store_housekeeper(f->b));
     dw_store_kill(f->a);
     assert_true(dw_store_housekeeper(f->b));
-    f->a = f->backend->open(f->world);
+    f->a = another(f);
     assert_false(dw_store_housekeeper(f->a));
 }
 

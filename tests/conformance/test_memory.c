@@ -14,9 +14,10 @@ static void free_world(void *world)
     dw_memory_free(world);
 }
 
-static struct dw_store *open_store(void *world)
+static struct dw_store *open_store(void *world, const struct dw_store_limits *limits)
 {
-    struct dw_store_options options = {.path = "", .retain_ms = RETAIN_MS, .busy_ms = 1000, .create = true};
+    struct dw_store_options options = {
+        .path = "", .retain_ms = RETAIN_MS, .busy_ms = 1000, .create = true, .limits = *limits};
     struct dw_store *store = NULL;
 
     must(dw_store_open_memory(world, &options, &store, &err));

@@ -46,11 +46,15 @@ static void free_world(void *context)
     free(world);
 }
 
-static struct dw_store *open_store(void *context)
+static struct dw_store *open_store(void *context, const struct dw_store_limits *limits)
 {
     struct world *world = context;
-    struct dw_store_options options = {
-        .path = world->path, .retain_ms = RETAIN_MS, .busy_ms = 5000, .session_sql = DW_SESSION_SQL, .create = true};
+    struct dw_store_options options = {.path = world->path,
+                                       .retain_ms = RETAIN_MS,
+                                       .busy_ms = 5000,
+                                       .session_sql = DW_SESSION_SQL,
+                                       .create = true,
+                                       .limits = *limits};
     struct dw_store *store = NULL;
 
     must(dw_store_open_sqlite(&options, &store, &err));

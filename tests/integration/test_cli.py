@@ -576,8 +576,8 @@ def test_status_shows_clients_workers_and_polls(queue):
     finally:
         os.kill(responder.pid, signal.SIGCONT)
     assert status["clients"] == {"remembered": 1, "connected": 1, "ajax": 1, "ws": 0, "users_online": 1}
-    assert status["queue"]["end"] == 1 and status["queue"]["pushes"] == 1 and status["queue"]["schema"] == 2
-    assert status["queue"]["inbox_end"] >= 1 and status["queue"]["bytes"] > 0 and status["state"]["schema"] == 1
+    assert status["queue"]["end"] == 1 and status["queue"]["pushes"] == 1 and status["queue"]["schema"] == 4
+    assert status["queue"]["inbox_end"] >= 1 and status["queue"]["bytes"] > 0 and status["state"]["schema"] == 2
     workers = {worker["pid"]: worker["alive"] for worker in status["workers"]}
     assert workers == {responder.pid: True, doomed.pid: False}
     assert "process %d" % responder.pid in text and "dead: its clients have their grace period" in text
@@ -677,5 +677,5 @@ def test_a_newer_schema_is_refused_by_every_command(queue):
     queue.push("alice", "a/b", "1")
     queue.sql("UPDATE dw_meta SET value = 99 WHERE key = 'schema_version'")
     for arguments in (["init"], ["push", "alice", "a/b"], ["inbox"], ["status"], ["gc"], ["reply", "1", "1"], ["online"]):
-        says(queue.cli(*arguments), FAILED, "was made by a newer Dumbwaiter (schema 99, this program knows 2)")
+        says(queue.cli(*arguments), FAILED, "was made by a newer Dumbwaiter (schema 99, this program knows 4)")
     assert queue.sql("SELECT count(*) FROM dw_push") == [(1,)]

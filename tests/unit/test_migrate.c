@@ -272,6 +272,45 @@ static void an_old_queue_learns_to_name_uid_and_client_together(void **state)
     expect_sql(f, "SELECT id, uid, client_id FROM dw_push WHERE uid IS NOT NULL", "2,alice,c1;");
 }
 
+/* What dw_inbox_load should say, counted. */
+static const char counted[] =
+    "SELECT owner, count(*), sum(size) FROM (SELECT '*' AS owner, length(CAST(event AS BLOB))"
+    " + coalesce(length(CAST(data AS BLOB)), 0) + coalesce(length(raw), 0) AS size, uid, client_id FROM dw_inbox"
+    " UNION ALL SELECT CASE WHEN uid IS NULL THEN 'c' || coalesce(client_id, '') ELSE 'u' || uid END,"
+    " length(CAST(event AS BLOB)) + coalesce(length(CAST(data AS BLOB)), 0) + coalesce(length(raw), 0), uid, client_id"
+    " FROM dw_inbox UNION ALL SELECT 'a', length(CAST(event AS BLOB)) + coalesce(length(CAST(data AS BLOB)), 0)"
+    " + coalesce(length(raw), 0), uid, client_id FROM dw_inbox WHERE uid IS NULL) GROUP BY owner ORDER BY owner";
+
+static void expect_load(const struct file *f, const char *change)
+{
+    char *expected;
+
+    do_sql(f, change);
+    expected = sql(f, counted);
+    expect_sql(f, "SELECT * FROM dw_inbox_load WHERE rows > 0 ORDER BY owner", expected);
+    free(expected);
+}
+
+static void the_inbox_load_is_what_is_in_the_inbox(void **state)
+{
+    struct file *f = *state;
+
+    assert_int_equal(dw_migrate_file(f->path, DW_SCHEMA_QUEUE, dw_sql_queue, 1, NULL), DW_OK);
+    do_sql(f, "INSERT INTO dw_inbox (uid, client_id, event, data, raw) VALUES ('alice', 'c1', 'a/b', '\"\xc3\xa4\"', "
+              "x'00ff'),"
+              " ('alice', 'c2', 'a/b', NULL, NULL), (NULL, 'c3', 'a/b', '1', NULL), (NULL, NULL, 'a/b', '1', NULL)");
+    assert_int_equal(migrate(f, NULL, NULL), DW_OK);
+    expect_load(f, "SELECT 1");
+    expect_load(f, "INSERT INTO dw_inbox (uid, client_id, event, data, raw) VALUES ('bob', 'c1', 'a/b', '12', x'00'),"
+                   " (NULL, 'c3', 'a/b', '12', x'00'), ('', NULL, 'a/b', NULL, NULL)");
+    expect_load(f, "UPDATE dw_inbox SET data = '12345', uid = 'carol' WHERE id IN (1, 3)");
+    expect_load(f, "UPDATE dw_inbox SET uid = NULL WHERE uid = 'bob'; UPDATE dw_inbox SET wants_reply = 1");
+    expect_load(f, "BEGIN; DELETE FROM dw_inbox WHERE id > 2; ROLLBACK");
+    expect_load(f, "DELETE FROM dw_inbox WHERE id IN (1, 4, 5)");
+    expect_load(f, "DELETE FROM dw_inbox");
+    expect_sql(f, "SELECT count(*) <= 2, total(rows), total(bytes) FROM dw_inbox_load", "1,0.0,0.0;");
+}
+
 static void an_apps_own_user_version_is_never_touched(void **state)
 {
     struct file *f = *state;
@@ -327,6 +366,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_newer_state_file_is_refused_with_a_sentence, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_queue_without_tables_is_refused_unless_it_is_to_be_made, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_old_queue_learns_to_name_uid_and_client_together, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_inbox_load_is_what_is_in_the_inbox, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_apps_own_user_version_is_never_touched, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_app_that_has_not_counted_yet_finds_0, set_up, tear_down),
         cmocka_unit_test_setup_teardown(programs_that_start_together_make_one_queue, set_up, tear_down),

@@ -114,10 +114,10 @@ static void a_second_request_on_the_connection_is_broken(void **unused)
     dw_buf_fini(&inflow.bytes);
 }
 
-static void parameters_without_end_are_broken(void **unused)
+static void parameters_without_end_are_not_kept(void **unused)
 {
     static char content[60000];
-    unsigned char header[8] = {1, 4, 0, 1, 60000 >> 8, 60000 & 0xff, 0, 0};
+    const unsigned char header[8] = {1, 4, 0, 1, 60000 >> 8, 60000 & 0xff, 0, 0}, end[8] = {1, 5, 0, 1, 0, 0, 0, 0};
     struct dw_inflow inflow;
     struct request request = {.len = 0};
     enum dw_inflow_state state;
@@ -126,12 +126,14 @@ static void parameters_without_end_are_broken(void **unused)
     (void)unused;
     record(&request, 1, 1, "\0\1\0\0\0\0\0\0", 8, 0);
     state = feed(&inflow, &request, ROOM, ROOM);
-    for (i = 0; i < 10 && state == DW_INFLOW_MORE; i++) {
+    for (i = 0; i < 100 && state == DW_INFLOW_MORE; i++) {
         state = dw_inflow_feed(&inflow, header, sizeof header, ROOM);
         if (state == DW_INFLOW_MORE)
             state = dw_inflow_feed(&inflow, (const unsigned char *)content, sizeof content, ROOM);
     }
-    assert_int_equal(state, DW_INFLOW_BROKEN);
+    assert_int_equal(state, DW_INFLOW_MORE); /* an answer before its end could be lost */
+    assert_true(inflow.params_skipped);
+    assert_int_equal(dw_inflow_feed(&inflow, end, sizeof end, ROOM), DW_INFLOW_READY);
     assert_true(inflow.bytes.len < 300000);
     dw_buf_fini(&inflow.bytes);
 }
@@ -272,7 +274,7 @@ int main(void)
         cmocka_unit_test(of_a_body_that_is_too_long_only_the_rest_of_the_request_is_kept),
         cmocka_unit_test(what_is_no_fastcgi_is_broken_at_once),
         cmocka_unit_test(a_second_request_on_the_connection_is_broken),
-        cmocka_unit_test(parameters_without_end_are_broken),
+        cmocka_unit_test(parameters_without_end_are_not_kept),
         cmocka_unit_test(management_records_and_aborts_are_left_to_the_library),
         cmocka_unit_test(an_unknown_management_record_is_answered_with_its_type),
         cmocka_unit_test(parameters_are_found_in_the_raw_request),
