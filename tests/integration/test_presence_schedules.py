@@ -175,8 +175,10 @@ class Round:
             world.session(uid, uid)
         self.state = sqlite3.connect(world.db_path + "-dw/state.db", timeout=30, isolation_level=None)
         self.queue = world.db()
-        self.tabs = [Tab(self, uid, name, over_ws) for uid in self.uids
-                     for name, over_ws in (("a", False), ("b", False), ("w", True), ("v", True))]
+        # One tab or several; the first two are one client that changes over.
+        kinds = (("a", False), ("a", True), ("b", True), ("c", False))
+        self.tabs = [Tab(self, uid, name, over_ws) for n, uid in enumerate(self.uids)
+                     for name, over_ws in (kinds[n % 4:][:1] if n < 6 else kinds)]
 
     def pick_responder(self):
         if not self.responders:
