@@ -203,7 +203,7 @@ class Round:
             self.responders.remove(victim)
         for tab in self.tabs:
             if tab.process is victim:
-                tab.wants = tab.wants and self.chance.random() < 0.7
+                tab.wants = tab.wants and self.chance.random() < 0.6
                 tab.drop(earliest)
 
     def restart(self):
@@ -223,16 +223,18 @@ class Round:
 
     def act(self):
         what = self.chance.random()
-        if what < 0.55:
+        if what < 0.5:
             self.toggle()
-        elif what < 0.9:
+        elif what < 0.87:
             self.chance.choice(self.tabs).drop()
-        elif what < 0.94:
+        elif what < 0.9:
             self.cgi(handshake("stranger"), "nobody")
-        elif what < 0.96 and len(self.responders) == 2 and self.sidecar.alive():
-            self.kill()
-        elif what >= 0.96:
+        elif what < 0.94:
             self.restart()
+        elif len(self.responders) == 2 and self.sidecar.alive():
+            self.kill()
+            if self.chance.random() < 0.5:
+                self.restart()
 
     # ---- the loop ----
 
@@ -294,8 +296,7 @@ class Round:
         self.check_events()
         for tab in self.tabs:
             tab.wants, tab.next = False, None
-        if self.chance.random() < 0.5:
-            self.kill()
+        self.kill()
         for tab in self.tabs:
             tab.drop()
         self.until(lambda: not self.online(), "all are gone")
