@@ -348,12 +348,13 @@ static void serve_tab(struct tab *tab, int number)
 void ask(struct tab *tab, bool cgi)
 {
     int number = pick_worker(cgi);
-    struct worker *worker = &tabbing->workers[number];
+    struct worker *worker;
 
     tab->next_ms = virtual_ms + 300;
     if (number < 0)
         return; /* nobody there, or too many */
     tab->next_ms = NEVER;
+    worker = &tabbing->workers[number];
     serve_tab(tab, number);
     if (cgi && !worker->answered && tab->wire != NULL && tab->wire->worker == number) {
         keep_house(worker);

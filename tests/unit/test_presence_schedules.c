@@ -92,6 +92,13 @@ static bool any_resident(void)
     return false;
 }
 
+/* These residents hold both transports, which no program does: the house lets the shorter grace period wait for
+ * the longer one (dw_house_departed). */
+static int64_t longest_grace(void)
+{
+    return later(tabbing->conf.chsk_close_grace_ws_ms, tabbing->conf.chsk_close_grace_ajax_ms);
+}
+
 static bool may_be_counted(const struct tab *tab)
 {
     if (tab->wire != NULL || tab->lost_ms == 0)
@@ -99,7 +106,7 @@ static bool may_be_counted(const struct tab *tab)
     if (tabbing->residents > 0 && !any_resident())
         return true;
     if (tabbing->residents > 0)
-        return virtual_ms <= later(tab->lost_ms, tabbing->disturbed_ms) + grace_of(tab) + HOUSE_MS;
+        return virtual_ms <= later(tab->lost_ms, tabbing->disturbed_ms) + longest_grace() + HOUSE_MS;
     return true; /* CGI only: checked behind a request */
 }
 
