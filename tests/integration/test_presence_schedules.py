@@ -7,7 +7,7 @@ The schedules of one round share the processes, and each has a uid of its own.  
 - no close while a tab is there or its grace period lasts.  On a busy machine a request may reach a process long
   after it was sent; so a tab counts as there only from when the client table has its request, and each period
   of grace from the earliest moment at which it can have begun
-- when everything rests, dw_online counts the tabs that are there, and the last event agrees
+- as soon as everything rests, dw_online counts the tabs that are there, and the last event agrees
 
 DW_SEED repeats a round; DW_PRESENCE_ROUNDS sets their number, of ten schedules each.
 """
@@ -27,10 +27,10 @@ from clients import Fcgi, fcgi, handshake, poll
 from harness import RESPONDER, SLOW, wait_until
 from websocket import CLOSE, Frames, frame
 
-ROUNDS = int(os.environ.get("DW_PRESENCE_ROUNDS", 5))
+ROUNDS = int(os.environ.get("DW_PRESENCE_ROUNDS", 5 if SLOW == 1 else 2))
 SEED = int(os.environ.get("DW_SEED", time.time()))
 UIDS = 10
-BUSY_S = 9 * SLOW
+BUSY_S = 9 if SLOW == 1 else 20
 HOLD_MS = 1500
 GRACE_MS = {True: 300 * SLOW, False: 450 * SLOW}  # of WebSockets, of Ajax
 REST_S = 40 * SLOW
