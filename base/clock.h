@@ -8,7 +8,8 @@
 /* Unix time in milliseconds: for values that are stored or compared with an app's. */
 int64_t dw_clock_wall_ms(void);
 
-/* Monotonic time in milliseconds / microseconds: for deadlines inside one process. */
+/* Monotonic time in milliseconds / microseconds, for deadlines: the same in all processes until the machine is
+ * started again. */
 int64_t dw_clock_mono_ms(void);
 int64_t dw_clock_mono_us(void);
 

@@ -55,6 +55,14 @@ bool dw_chsk_place(struct dw_chsk *state, const struct dw_place *place)
     return gap;
 }
 
+/* A client that shakes hands again lives, and must have the time to poll.  Its number has ended what was to
+ * become of its last poll: this is all that is left to say when it is gone. */
+static void renew(struct dw_chsk *state, const struct dw_input *in)
+{
+    if (state->connected)
+        state->due_ms = in->up_ms + in->grace_ms;
+}
+
 static struct dw_effect step_get(struct dw_chsk *state, const struct dw_input *in)
 {
     struct dw_effect effect = {.kind = DW_FX_READ};
@@ -81,11 +89,12 @@ static struct dw_effect step_get(struct dw_chsk *state, const struct dw_input *i
          * a handshake that succeeds would reset its back-off and bring its next poll at once. */
         if (!(was_known && in->full))
             effect.kind = DW_FX_HANDSHAKE;
+        renew(state, in);
         return effect;
     }
     effect.opened = !state->connected;
     state->connected = true;
-    state->due_ms = in->now_ms + in->hold_ms + in->grace_ms;
+    state->due_ms = in->up_ms + in->hold_ms + in->grace_ms;
     return effect;
 }
 
@@ -103,14 +112,14 @@ static struct dw_effect step_mail(struct dw_chsk *state, const struct dw_effect 
     } else {
         state->cursor = in->u.mail.checked;
         effect.kind = in->full ? DW_FX_AWAY : DW_FX_HOLD;
-        effect.deadline_ms = in->now_ms + in->hold_ms;
+        effect.deadline_ms = in->up_ms + in->hold_ms;
         /* Events that could not be packed may have been counted before. */
         state->due_ms = effect.deadline_ms + in->grace_ms;
     }
     if (effect.kind == DW_FX_EVENTS || effect.kind == DW_FX_CLOSE)
-        state->due_ms = in->now_ms + in->grace_ms;
+        state->due_ms = in->up_ms + in->grace_ms;
     else if (effect.kind == DW_FX_AWAY && state->connected)
-        state->due_ms = in->now_ms + in->grace_ms + in->retry_ms;
+        state->due_ms = in->up_ms + in->grace_ms + in->retry_ms;
     return effect;
 }
 

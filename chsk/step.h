@@ -29,7 +29,7 @@ struct dw_chsk {
     int64_t cursor;     /* push id up to which receipt is proven */
     int64_t udt;        /* its clock in its newest GET; 0: none given */
     int64_t seen_ms;    /* our wall clock then */
-    int64_t due_ms;     /* when it counts as gone unless it is heard from */
+    int64_t due_ms;     /* when it counts as gone unless it is heard from; monotonic: the wall clock may be set */
     bool connected;     /* has polled, and not gone since */
     uint8_t generation; /* of its messages; 0: none seen yet */
 };
@@ -54,8 +54,9 @@ enum dw_input_kind {
 
 struct dw_input {
     enum dw_input_kind kind;
-    int64_t now_ms;
-    bool full; /* no more polls can be held here */
+    int64_t now_ms; /* wall clock */
+    int64_t up_ms;  /* monotonic */
+    bool full;      /* no more polls can be held here */
     union {
         struct {
             bool handshake;       /* parameter handshake? present, whatever its value */
@@ -77,7 +78,7 @@ struct dw_input {
             int64_t close_id; /* a chsk/close push stands first: its id; else 0 */
         } mail;
     } u;
-    int64_t hold_ms, grace_ms; /* settings */
+    int64_t hold_ms, grace_ms; /* the longest that a poll is held; setting */
     int64_t retry_ms;          /* how long a client that is sent away may stay away without being gone */
 };
 
@@ -95,7 +96,7 @@ struct dw_effect {
     bool gap;            /* pushes for this client may be lost to retention: say so */
     bool opened;         /* the client has just become connected */
     bool handshake;      /* READ: a handshake is waiting for the outcome */
-    int64_t deadline_ms; /* HOLD: wall clock */
+    int64_t deadline_ms; /* HOLD: monotonic */
 };
 
 /* Advances `state` by one input.  `pending` is the effect that the last step returned, where the input

@@ -20,6 +20,7 @@ static struct dw_housework work_now(const struct dw_cli *cli, struct dw_removed 
 {
     return (struct dw_housework){
         .now_ms = dw_clock_wall_ms(),
+        .up_ms = dw_clock_mono_ms(),
         .grace_ajax_ms = cli->conf.chsk_close_grace_ajax_ms,
         .grace_ws_ms = cli->conf.chsk_close_grace_ws_ms,
         .chunk = CHUNK,

@@ -141,6 +141,11 @@ static int open_signals(void)
     return block_signals(&set) == 0 ? signalfd(-1, &set, SFD_CLOEXEC) : -1;
 }
 
+static void on_departed(void *context, const struct dw_departed *departed)
+{
+    dw_house_departed(((struct cgi *)context)->house, departed);
+}
+
 static void step_house(struct cgi *cgi)
 {
     dw_house_active(cgi->house);
@@ -150,7 +155,7 @@ static void step_house(struct cgi *cgi)
 /* Waits for what the request waits for.  Standard output breaking means that the client is gone. */
 static int wait_for_answer(struct cgi *cgi, struct dw_parked *parked, struct dw_err *err)
 {
-    const struct dw_lot_callbacks callbacks = {.answer = on_answer, .context = cgi};
+    const struct dw_lot_callbacks callbacks = {.answer = on_answer, .departed = on_departed, .context = cgi};
     struct dw_wake *wake = NULL;
     struct dw_lot *lot = NULL;
     struct pollfd fds[3] = {{.fd = STDOUT_FILENO}, {.fd = open_signals(), .events = POLLIN}, {.events = POLLIN}};
@@ -286,6 +291,7 @@ int dw_cgi_run(struct dw_conf *conf, char *const *env)
         if (!cgi.answered)
             (void)dw_cgi_refuse();
     } else {
+        dw_house_hand_over(cgi.house);
         step_house(&cgi);
         (void)dw_hub_flush_counters(&cgi.hub, cgi.store, NULL);
     }

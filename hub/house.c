@@ -93,7 +93,7 @@ void dw_house_departed(struct dw_house *house, const struct dw_departed *who)
     bool wake;
 
     if (departure == NULL)
-        return; /* the row's due time still ends it, only later */
+        return; /* the row's due time, or for a WebSocket the end of this process, still ends it, only later */
     departure->next = NULL;
     departure->who = *who;
     /* The list stays in the order of leaving: where both transports are held, the shorter grace may wait. */
@@ -177,6 +177,24 @@ static struct departure *take_due(struct dw_house *house, int64_t now)
     return taken;
 }
 
+/* They are still connected by their rows, and nobody else may ever end them: they are tried again. */
+static void put_back(struct dw_house *house, struct departure *taken, int64_t due_ms)
+{
+    struct departure *d = taken;
+
+    while (d->next != NULL) {
+        d->due_ms = due_ms;
+        d = d->next;
+    }
+    d->due_ms = due_ms;
+    (void)pthread_mutex_lock(&house->mutex);
+    d->next = house->first;
+    if (house->first == NULL)
+        house->last = &d->next;
+    house->first = taken;
+    (void)pthread_mutex_unlock(&house->mutex);
+}
+
 /* True: a client has really gone. */
 static bool settle_departures(struct dw_house *house, int64_t now)
 {
@@ -194,6 +212,10 @@ static bool settle_departures(struct dw_house *house, int64_t now)
     if (count > 0) {
         rc = dw_store_clients_leave(house->store, gone, count, dw_clock_wall_ms(), &err);
         report(house, "releasing clients", &err, rc);
+        if (rc != DW_OK) {
+            put_back(house, taken, now + RETRY_MS);
+            return false;
+        }
     }
     while (taken != NULL) {
         d = taken;
@@ -239,6 +261,7 @@ static struct dw_housework work_of(const struct dw_house *house, bool idle)
 {
     return (struct dw_housework){
         .now_ms = dw_clock_wall_ms(),
+        .up_ms = dw_clock_mono_ms(),
         .grace_ajax_ms = house->hub->conf->chsk_close_grace_ajax_ms,
         .grace_ws_ms = house->hub->conf->chsk_close_grace_ws_ms,
         .chunk = GC_CHUNK,
@@ -309,12 +332,10 @@ static void release(struct dw_house *house)
 
 static int64_t release_due(struct dw_house *house, int64_t now)
 {
-    int64_t due = INT64_MAX, wait;
+    const struct dw_housework work = work_of(house, false);
+    int64_t wait = INT64_MAX;
 
-    if (dw_store_release_due(house->store, &due, NULL) != DW_OK || due == INT64_MAX)
-        return slow_due(now, TICK_MS);
-    wait = due - dw_clock_wall_ms();
-    if (wait >= TICK_MS)
+    if (dw_store_release_due(house->store, &work, &wait, NULL) != DW_OK || wait >= TICK_MS)
         return slow_due(now, TICK_MS);
     return now + (wait < QUIET_MS / 4 ? QUIET_MS / 4 : wait);
 }
@@ -373,6 +394,34 @@ bool dw_house_is_keeper(struct dw_house *house)
     keeper = house->keeper;
     (void)pthread_mutex_unlock(&house->mutex);
     return keeper;
+}
+
+static int hand_over(void *context, struct dw_client *client, bool found, uint64_t claim)
+{
+    const struct departure *departure = context;
+
+    (void)claim;
+    if (!found || client->epoch != departure->who.epoch)
+        return DW_SUPERSEDED;
+    client->worker = -1;
+    if (client->due_ms > departure->due_ms)
+        client->due_ms = departure->due_ms;
+    return DW_OK;
+}
+
+void dw_house_hand_over(struct dw_house *house)
+{
+    struct departure *taken = take_due(house, INT64_MAX), *d;
+
+    while ((d = taken) != NULL) {
+        const struct dw_client_key key = {d->who.transport, d->who.uid, d->who.client_id};
+        struct dw_err err = {0};
+        int rc = dw_store_client_update(house->store, &key, hand_over, d, &err);
+
+        report(house, "handing a client over", &err, rc == DW_SUPERSEDED ? DW_OK : rc);
+        taken = d->next;
+        free(d);
+    }
 }
 
 void dw_house_leave(struct dw_house *house)

@@ -33,6 +33,11 @@ bool dw_house_is_keeper(struct dw_house *house);
 /* Lets another process keep house, until the next step.  For who will not step for long. */
 void dw_house_leave(struct dw_house *house);
 
+/* For a process that ends and has no house to run: whose polls it has answered are given their grace period in the
+ * client table, where whoever keeps house next finds them.  Without this they have it only once that one has found
+ * this process dead. */
+void dw_house_hand_over(struct dw_house *house);
+
 /* Steps until dw_house_stop, sleeping in between.  Any thread may stop it. */
 void dw_house_run(struct dw_house *house);
 void dw_house_stop(struct dw_house *house);

@@ -9,12 +9,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* By how much a busy process may answer too late. */
+#define LATE_MS 1000
+
 /* Deadlines are rounded up to a grid, so that many polls share one wake-up. */
 static int64_t grid_ms(const struct dw_hub *hub)
 {
     int64_t grid = hub->conf->chsk_lp_timeout_ms / 40;
 
     return grid < 1 ? 1 : grid > 500 ? 500 : grid;
+}
+
+int64_t dw_lot_hold_ms(const struct dw_hub *hub)
+{
+    return hub->conf->chsk_lp_timeout_ms + grid_ms(hub) + LATE_MS;
 }
 
 static int start_at_end(struct dw_lot *lot, struct dw_err *err)

@@ -58,4 +58,7 @@ void dw_lot_drain(struct dw_lot *lot);
 
 size_t dw_lot_count(const struct dw_lot *lot);
 
+/* No poll is held for longer, even by a process that is late. */
+int64_t dw_lot_hold_ms(const struct dw_hub *hub);
+
 #endif

@@ -185,7 +185,9 @@ struct dw_chsk dw_serve_state(const struct dw_client *client, bool found)
 {
     return (struct dw_chsk){
         .known = found,
-        .epoch = client->epoch,
+        /* A row may have been forgotten while a connection or poll of its time is still held, which must not pass for
+         * one of the new row's: each row has its numbers from a place of its own. */
+        .epoch = found ? client->epoch : (uint32_t)(dw_clock_mono_ms() & DW_EPOCH_MASK),
         .cursor = client->cursor,
         .udt = client->udt,
         .seen_ms = client->seen_ms,

@@ -9,6 +9,7 @@
 #include "chsk/step.h"
 #include "hub/arrival.h"
 #include "hub/identity_token.h"
+#include "hub/lot.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -159,7 +160,8 @@ static int describe(struct get *get, bool handshake)
                         length(request->cookie), request->remote_user, length(request->remote_user), &get->arrival);
     in->kind = DW_IN_GET;
     in->now_ms = dw_clock_wall_ms();
-    in->hold_ms = conf->chsk_lp_timeout_ms;
+    in->up_ms = dw_clock_mono_ms();
+    in->hold_ms = dw_lot_hold_ms(server->hub);
     in->grace_ms = conf->chsk_close_grace_ajax_ms;
     /* A stock client's back-off doubles; give it time for two of its longest early steps. */
     in->retry_ms = 60000;

@@ -459,8 +459,8 @@ static int64_t bury(struct dw_memory *w, const struct dw_housework *work)
             if (row->client.worker != i)
                 continue;
             row->client.worker = -1;
-            if (row->client.connected)
-                row->client.due_ms = work->now_ms + grace_of(row, work);
+            if (row->client.connected && row->client.due_ms > work->up_ms + grace_of(row, work))
+                row->client.due_ms = work->up_ms + grace_of(row, work);
         }
     }
     return count;
@@ -479,7 +479,10 @@ static int release(struct dw_store *store, const struct dw_housework *work, bool
     for (size_t i = 0; rc == DW_OK && i < w->clients.count; i++) {
         struct dw_mem_client *row = &w->clients.at[i];
 
-        if (row->client.connected && row->client.due_ms <= work->now_ms) {
+        if (row->client.worker < 0 && row->client.due_ms != INT64_MAX &&
+            row->client.due_ms > work->up_ms + DW_DUE_MOST_MS)
+            row->client.due_ms = work->up_ms;
+        if (row->client.connected && row->client.due_ms <= work->up_ms) {
             rc = disconnect(w, row, work->now_ms, err);
             removed->departed += rc == DW_OK;
         }
@@ -498,18 +501,20 @@ static int release(struct dw_store *store, const struct dw_housework *work, bool
     return dw_mem_unlock(w, rc);
 }
 
-static int release_due(struct dw_store *store, int64_t *due_ms, struct dw_err *err)
+static int release_due(struct dw_store *store, const struct dw_housework *work, int64_t *wait_ms, struct dw_err *err)
 {
     struct dw_memory *w = dw_mem_lock(store);
 
     (void)err;
-    *due_ms = INT64_MAX;
+    *wait_ms = INT64_MAX;
     for (size_t i = 0; i < w->clients.count; i++) {
         const struct dw_client *c = &w->clients.at[i].client;
-        int64_t due = c->connected ? c->due_ms : c->seen_ms + dw_mem_of(store)->retain_ms + 1;
+        int64_t wait = c->seen_ms + dw_mem_of(store)->retain_ms + 1 - work->now_ms;
 
-        if (due < *due_ms)
-            *due_ms = due;
+        if (c->connected)
+            wait = c->due_ms != INT64_MAX ? c->due_ms - work->up_ms : INT64_MAX;
+        if (wait < *wait_ms)
+            *wait_ms = wait;
     }
     return dw_mem_unlock(w, DW_OK);
 }

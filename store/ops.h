@@ -76,7 +76,7 @@ struct dw_store_ops {
     int (*release)(struct dw_store *store, const struct dw_housework *work, bool *more, struct dw_err *err);
     int (*gc)(struct dw_store *store, const struct dw_housework *work, bool *more, struct dw_err *err);
     int (*checkpoint)(struct dw_store *store, const struct dw_housework *work, struct dw_err *err);
-    int (*release_due)(struct dw_store *store, int64_t *due_ms, struct dw_err *err);
+    int (*release_due)(struct dw_store *store, const struct dw_housework *work, int64_t *wait_ms, struct dw_err *err);
 
     int (*count)(struct dw_store *store, const char *name, int64_t add, struct dw_err *err);
     int (*counters)(struct dw_store *store, dw_counter_fn *fn, void *context, struct dw_err *err);
@@ -103,6 +103,10 @@ int dw_inbox_check(const struct dw_store_limits *limits, bool has_uid, const str
                    const struct dw_inbox_load *strangers, const struct dw_inbox_load *all, int64_t bytes,
                    struct dw_err *err);
 int64_t dw_inbox_bytes(const struct dw_inbox *row);
+
+/* Nobody whom no process holds is given more time: the longest grace period, and the pause of one that was sent
+ * away.  A later due time is from before the machine's last start, when its monotonic clock began anew. */
+#define DW_DUE_MOST_MS ((int64_t)11 * 60000)
 
 /* How long inbox rows and replies are kept: a handler that was down for a while still finds them. */
 #define DW_INBOX_RETAIN_MS ((int64_t)24 * 3600 * 1000)

@@ -130,6 +130,31 @@ static int release_list(struct dw_sqlite *s, enum dw_sql list, int64_t before_ms
     return rc;
 }
 
+/* Due times from before the machine's last start. */
+static int set_astray_to_time(struct dw_sqlite *s, const struct dw_housework *work, struct dw_err *err)
+{
+    int64_t count = 0;
+    sqlite3_stmt *stmt;
+    int rc = dw_sqlite_stmt(s, DW_SQL_CLIENT_ASTRAY, &stmt, err);
+
+    if (rc != DW_OK)
+        return rc;
+    (void)sqlite3_bind_int64(stmt, 1, work->up_ms + DW_DUE_MOST_MS);
+    rc = dw_sqlite_int(stmt, 0, &count, err);
+    if (rc != DW_OK || count == 0)
+        return rc;
+    rc = dw_sqlite_begin(s, DW_STATE, err);
+    if (rc != DW_OK)
+        return rc;
+    rc = dw_sqlite_stmt(s, DW_SQL_CLIENT_TO_TIME, &stmt, err);
+    if (rc == DW_OK) {
+        (void)sqlite3_bind_int64(stmt, 1, work->up_ms + DW_DUE_MOST_MS);
+        (void)sqlite3_bind_int64(stmt, 2, work->up_ms);
+        rc = dw_sqlite_run(stmt, err);
+    }
+    return dw_sqlite_end(s, DW_STATE, rc, err);
+}
+
 /* After a crash of the whole machine the two files may be from slightly different moments. */
 static int audit_once(struct dw_sqlite *s, struct dw_err *err)
 {
@@ -154,33 +179,38 @@ int dw_sqlite_release(struct dw_store *store, const struct dw_housework *work, b
 
     *more = false;
     if (rc == DW_OK)
-        rc = dw_sqlite_bury(s, work->now_ms + work->grace_ajax_ms, work->now_ms + work->grace_ws_ms,
+        rc = dw_sqlite_bury(s, work->up_ms + work->grace_ajax_ms, work->up_ms + work->grace_ws_ms,
                             work->removed != NULL ? &work->removed->workers : &ignored, err);
     if (rc == DW_OK && s->housekeeper)
         rc = dw_sqlite_keep_mark(s, err);
     if (rc == DW_OK)
-        rc = release_list(s, DW_SQL_CLIENT_OVERDUE, work->now_ms, work, more, err);
+        rc = set_astray_to_time(s, work, err);
+    if (rc == DW_OK)
+        rc = release_list(s, DW_SQL_CLIENT_OVERDUE, work->up_ms, work, more, err);
     if (rc == DW_OK)
         rc = release_list(s, DW_SQL_CLIENT_ABSENT, work->now_ms - s->retain_ms - 1, work, more, err);
     return rc;
 }
 
-int dw_sqlite_release_due(struct dw_store *store, int64_t *due_ms, struct dw_err *err)
+int dw_sqlite_release_due(struct dw_store *store, const struct dw_housework *work, int64_t *wait_ms, struct dw_err *err)
 {
     struct dw_sqlite *s = dw_sqlite_of(store);
     sqlite3_stmt *stmt;
+    int64_t due = INT64_MAX;
     int64_t oldest = INT64_MAX;
     int rc = dw_sqlite_stmt(s, DW_SQL_CLIENT_DUE, &stmt, err);
 
-    *due_ms = INT64_MAX;
+    *wait_ms = INT64_MAX;
     if (rc == DW_OK)
-        rc = dw_sqlite_int(stmt, INT64_MAX, due_ms, err);
+        rc = dw_sqlite_int(stmt, INT64_MAX, &due, err);
     if (rc == DW_OK)
         rc = dw_sqlite_stmt(s, DW_SQL_CLIENT_OLDEST, &stmt, err);
     if (rc == DW_OK)
         rc = dw_sqlite_int(stmt, INT64_MAX, &oldest, err);
-    if (rc == DW_OK && oldest < INT64_MAX - s->retain_ms - 1 && oldest + s->retain_ms + 1 < *due_ms)
-        *due_ms = oldest + s->retain_ms + 1;
+    if (rc == DW_OK && due != INT64_MAX)
+        *wait_ms = due - work->up_ms;
+    if (rc == DW_OK && oldest < INT64_MAX - s->retain_ms - 1 && oldest + s->retain_ms + 1 - work->now_ms < *wait_ms)
+        *wait_ms = oldest + s->retain_ms + 1 - work->now_ms;
     return rc;
 }
 

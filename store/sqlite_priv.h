@@ -223,7 +223,8 @@ int dw_sqlite_figures(struct dw_store *store, struct dw_store_figures *figures, 
 
 /* sqlite_house.c */
 int dw_sqlite_release(struct dw_store *store, const struct dw_housework *work, bool *more, struct dw_err *err);
-int dw_sqlite_release_due(struct dw_store *store, int64_t *due_ms, struct dw_err *err);
+int dw_sqlite_release_due(struct dw_store *store, const struct dw_housework *work, int64_t *wait_ms,
+                          struct dw_err *err);
 int dw_sqlite_gc(struct dw_store *store, const struct dw_housework *work, bool *more, struct dw_err *err);
 int dw_sqlite_checkpoint(struct dw_store *store, const struct dw_housework *work, struct dw_err *err);
 int64_t dw_sqlite_file_size(const char *path, const char *suffix);

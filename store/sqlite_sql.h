@@ -104,8 +104,12 @@
     X(CLIENT_DROP, DW_STATE, "DELETE FROM client WHERE client_id = ?1 AND uid = ?2 AND transport = ?3"                 \
                              " AND connected = 0")                                                                     \
     X(CLIENT_ORPHAN, DW_STATE, "UPDATE client SET due_ms = CASE WHEN connected = 0 THEN due_ms"                        \
-                               " WHEN transport = 0 THEN ?2 ELSE ?3 END, worker = -1"                                  \
+                               " ELSE min(due_ms, CASE transport WHEN 0 THEN ?2 ELSE ?3 END) END, worker = -1"         \
                                " WHERE worker = ?1 AND worker >= 0")                                                   \
+    X(CLIENT_ASTRAY, DW_STATE, "SELECT count(*) FROM client WHERE connected = 1 AND worker < 0"                        \
+                               " AND due_ms > ?1 AND due_ms < 9223372036854775807")                                    \
+    X(CLIENT_TO_TIME, DW_STATE, "UPDATE client SET due_ms = ?2 WHERE connected = 1 AND worker < 0"                     \
+                                " AND due_ms > ?1 AND due_ms < 9223372036854775807")                                   \
     X(CLIENT_OVERDUE, DW_STATE, "SELECT client_id, uid, transport, slot, epoch FROM client"                            \
                                 " WHERE connected = 1 AND due_ms <= ?1 ORDER BY due_ms LIMIT ?2")                      \
     X(CLIENT_ABSENT, DW_STATE, "SELECT client_id, uid, transport, slot, epoch FROM client"                             \

@@ -98,7 +98,7 @@ int dw_sqlite_bury(struct dw_sqlite *s, int64_t due_ajax_ms, int64_t due_ws_ms, 
 static int pick_number(struct dw_sqlite *s, struct dw_err *err)
 {
     bool has_row[DW_WORKERS_MAX];
-    int64_t due_ms = dw_clock_wall_ms() + DEFAULT_GRACE_MS;
+    int64_t due_ms = dw_clock_mono_ms() + DEFAULT_GRACE_MS;
     int rc = read_rows(s, has_row, err);
 
     /* After the state was lost, the number that its clients' rows name already. */

@@ -301,9 +301,9 @@ int dw_store_checkpoint(struct dw_store *store, const struct dw_housework *work,
     return store->ops->checkpoint(store, work, err);
 }
 
-int dw_store_release_due(struct dw_store *store, int64_t *due_ms, struct dw_err *err)
+int dw_store_release_due(struct dw_store *store, const struct dw_housework *work, int64_t *wait_ms, struct dw_err *err)
 {
-    return store->ops->release_due(store, due_ms, err);
+    return store->ops->release_due(store, work, wait_ms, err);
 }
 
 int dw_store_count(struct dw_store *store, const char *name, int64_t add, struct dw_err *err)

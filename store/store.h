@@ -222,7 +222,7 @@ struct dw_client {
     int64_t cursor;     /* push id up to which receipt is proven */
     int64_t udt;        /* the client's own clock in its last request */
     int64_t seen_ms;    /* wall clock of its last request */
-    int64_t due_ms;     /* when it counts as gone if nothing is heard from it, while connected */
+    int64_t due_ms;     /* when it counts as gone if nothing is heard from it, while connected; monotonic clock */
     uint8_t generation; /* envelope generation 1..3, 0 = not known yet */
     bool connected;     /* counts for presence */
     int32_t worker;     /* slot of the worker that has its newest request or socket, -1 = none */
@@ -340,7 +340,8 @@ struct dw_removed {
     int64_t workers;                          /* dead ones */
 };
 struct dw_housework {
-    int64_t now_ms;
+    int64_t now_ms; /* wall clock */
+    int64_t up_ms;  /* monotonic clock, the same for all processes of the machine */
     int64_t grace_ajax_ms, grace_ws_ms;
     size_t chunk;               /* rows a step may delete */
     bool idle;                  /* nothing happened lately: a checkpoint may wait for readers */
@@ -355,8 +356,8 @@ int dw_store_presence_sync(struct dw_store *store, int64_t now_ms, bool *more, s
 int dw_store_release(struct dw_store *store, const struct dw_housework *work, bool *more, struct dw_err *err);
 int dw_store_gc(struct dw_store *store, const struct dw_housework *work, bool *more, struct dw_err *err);
 int dw_store_checkpoint(struct dw_store *store, const struct dw_housework *work, struct dw_err *err);
-/* When release next has something to do (wall ms), INT64_MAX: nothing. */
-int dw_store_release_due(struct dw_store *store, int64_t *due_ms, struct dw_err *err);
+/* How long from `work`'s times until release has something to do, INT64_MAX: nothing. */
+int dw_store_release_due(struct dw_store *store, const struct dw_housework *work, int64_t *wait_ms, struct dw_err *err);
 
 /* Counters in the state file, for `status`: added to, never reset. */
 int dw_store_count(struct dw_store *store, const char *name, int64_t add, struct dw_err *err);

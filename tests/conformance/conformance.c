@@ -145,7 +145,8 @@ void sync_presence(struct dw_store *store)
 
 void keep_house(struct dw_store *store, int64_t now_ms)
 {
-    struct dw_housework work = {.now_ms = now_ms, .grace_ajax_ms = 5000, .grace_ws_ms = 2500, .chunk = 3};
+    struct dw_housework work = {
+        .now_ms = now_ms, .up_ms = now_ms, .grace_ajax_ms = 5000, .grace_ws_ms = 2500, .chunk = 3};
     bool more = true;
 
     while (more)

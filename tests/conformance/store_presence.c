@@ -74,6 +74,20 @@ static void an_overdue_client_closes_its_uid(void **state)
     assert_string_equal(inbox(f, 0), "+=\"alice\" -=\"alice\"");
 }
 
+/* The monotonic clock begins anew when the machine does. */
+static void a_due_time_from_before_the_machines_last_start_is_over(void **state)
+{
+    struct fixture *f = *state;
+    int64_t now = dw_clock_wall_ms();
+
+    touch(f->a, DW_AJAX, "alice", "c1", true, now, now + 5000 + (int64_t)3 * 24 * 3600000);
+    touch(f->a, DW_AJAX, "bob", "c2", true, now, now + 5000 + 60000);
+    sync_presence(f->a);
+    keep_house(f->a, now);
+    sync_presence(f->a);
+    assert_string_equal(online(f), "bob=0ws+1ajax");
+}
+
 static void many_uids_are_synced_in_several_steps(void **state)
 {
     struct fixture *f = *state;
@@ -97,6 +111,7 @@ const struct CMUnitTest presence_tests[] = {
     cmocka_unit_test(clients_without_uid_are_nobodys_presence),
     cmocka_unit_test(a_uid_is_quoted_as_json),
     cmocka_unit_test(an_overdue_client_closes_its_uid),
+    cmocka_unit_test(a_due_time_from_before_the_machines_last_start_is_over),
     cmocka_unit_test(many_uids_are_synced_in_several_steps),
 };
 const size_t presence_tests_count = sizeof presence_tests / sizeof presence_tests[0];
@@ -258,13 +273,14 @@ static void a_websocket_is_held_as_long_as_its_worker_lives(void **state)
     struct dw_client_key key = {DW_WS, "alice", "c1"};
     int64_t now = dw_clock_wall_ms();
     struct hold hold = {-1, INT64_MAX};
+    const struct dw_housework work = {.now_ms = now, .up_ms = now};
     struct dw_client client;
     int64_t due = 0;
 
     must(dw_store_worker_join(f->b, &hold.worker, &err));
     must(dw_store_client_update(f->b, &key, hold_poll, &hold, &err));
     sync_presence(f->b);
-    must(dw_store_release_due(f->a, &due, &err));
+    must(dw_store_release_due(f->a, &work, &due, &err));
     assert_true(due == INT64_MAX);
     keep_house(f->a, now + 100 * RETAIN_MS);
     assert_string_equal(online(f), "alice=1ws+0ajax");

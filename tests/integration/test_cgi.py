@@ -320,6 +320,23 @@ def test_over_the_limit_of_processes_a_cgi_poll_is_answered_at_once(make_world):
     assert numbers(door.get(poll("late")).text) == [1]
 
 
+def test_one_later_request_closes_the_client_of_a_cgi_process_that_has_ended(make_world):
+    """Nobody else keeps house on such a host."""
+    grace_ms = 500 * SLOW
+    world = make_world(CHSK_LP_TIMEOUT_MS=200, CHSK_CLOSE_GRACE_AJAX_MS=grace_ms)
+    world.init()
+    web = world.lighttpd(cgi=True)
+    door = Door(world, web.port)
+    door.get(handshake("alice"))
+    assert door.get(poll("alice")).text == TIMEOUT
+    wait_until(lambda: not world.children(web), PROMPT, "the poll's process has ended")
+    assert world.sql("SELECT uid FROM dw_online") == [("alice",)]
+    time.sleep(grace_ms / 1000)  # what is waited for is that nothing happens
+    door.get(handshake("bob"))
+    wait_until(lambda: not world.sql("SELECT uid FROM dw_online"), PROMPT, "the request has closed alice")
+    assert world.sql("SELECT event FROM dw_inbox ORDER BY id") == [("chsk/uidport-open",), ("chsk/uidport-close",)]
+
+
 def test_a_cgi_process_whose_client_left_ends(make_world):
     world = make_world()
     world.init()

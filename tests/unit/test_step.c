@@ -4,12 +4,14 @@
 #include "tests/unit/tap.h"
 
 #define NOW 1795477156000
+#define UP 86400000
 #define HOLD 20000
 #define GRACE 5000
 
 static struct dw_input a_get(int64_t udt)
 {
-    struct dw_input in = {.kind = DW_IN_GET, .now_ms = NOW, .hold_ms = HOLD, .grace_ms = GRACE, .retry_ms = 60000};
+    struct dw_input in = {
+        .kind = DW_IN_GET, .now_ms = NOW, .up_ms = UP, .hold_ms = HOLD, .grace_ms = GRACE, .retry_ms = 60000};
 
     in.u.get.udt = udt;
     in.u.get.claim_upto = -1;
@@ -19,7 +21,8 @@ static struct dw_input a_get(int64_t udt)
 
 static struct dw_input some_mail(uint64_t events, int64_t checked)
 {
-    struct dw_input in = {.kind = DW_IN_MAIL, .now_ms = NOW, .hold_ms = HOLD, .grace_ms = GRACE, .retry_ms = 60000};
+    struct dw_input in = {
+        .kind = DW_IN_MAIL, .now_ms = NOW, .up_ms = UP, .hold_ms = HOLD, .grace_ms = GRACE, .retry_ms = 60000};
 
     in.u.mail.events = events;
     in.u.mail.checked = checked;
@@ -196,6 +199,22 @@ static void every_get_takes_a_new_request_number_and_it_wraps(void **unused)
     assert_int_equal(state.epoch, 0);
 }
 
+static void a_handshake_of_a_connected_client_leaves_it_the_time_to_poll(void **unused)
+{
+    struct dw_chsk state = a_client();
+    struct dw_input in = a_get(2);
+
+    (void)unused;
+    in.u.get.handshake = true;
+    state.due_ms = UP + 1; /* its last poll was answered a grace period ago */
+    (void)dw_chsk_step(&state, NULL, &in);
+    assert_true(state.connected);
+    assert_int_equal(state.due_ms, UP + GRACE);
+    state.due_ms = UP + HOLD + GRACE; /* its last poll is held, but no longer its own */
+    (void)dw_chsk_step(&state, NULL, &in);
+    assert_int_equal(state.due_ms, UP + GRACE);
+}
+
 static void no_mail_means_hold_and_moves_the_cursor_past_others_mail(void **unused)
 {
     struct dw_chsk state = a_client();
@@ -205,9 +224,9 @@ static void no_mail_means_hold_and_moves_the_cursor_past_others_mail(void **unus
     (void)unused;
     effect = dw_chsk_step(&state, &effect, &mail);
     assert_int_equal(effect.kind, DW_FX_HOLD);
-    assert_int_equal(effect.deadline_ms, NOW + HOLD);
+    assert_int_equal(effect.deadline_ms, UP + HOLD);
     assert_int_equal(state.cursor, 10);
-    assert_int_equal(state.due_ms, NOW + HOLD + GRACE);
+    assert_int_equal(state.due_ms, UP + HOLD + GRACE);
 }
 
 static void mail_is_sent_at_once_and_the_cursor_waits_for_proof(void **unused)
@@ -220,7 +239,7 @@ static void mail_is_sent_at_once_and_the_cursor_waits_for_proof(void **unused)
     effect = dw_chsk_step(&state, &effect, &mail);
     assert_int_equal(effect.kind, DW_FX_EVENTS);
     assert_int_equal(state.cursor, 4);
-    assert_int_equal(state.due_ms, NOW + GRACE);
+    assert_int_equal(state.due_ms, UP + GRACE);
 }
 
 static void a_close_order_is_passed_and_ends_the_poll(void **unused)
@@ -248,7 +267,7 @@ static void a_full_server_sends_a_poll_without_mail_away(void **unused)
     effect = dw_chsk_step(&state, &effect, &mail);
     assert_int_equal(effect.kind, DW_FX_AWAY);
     assert_true(state.connected);
-    assert_true(state.due_ms >= NOW + 60000);
+    assert_true(state.due_ms >= UP + 60000);
 }
 
 static void a_full_server_sends_a_known_client_away_at_its_handshake_already(void **unused)
@@ -345,9 +364,9 @@ static void a_poll_held_after_all_because_its_mail_can_not_be_packed_is_not_over
 
     (void)unused;
     assert_int_equal(dw_chsk_step(&state, &read, &mail).kind, DW_FX_EVENTS);
-    none.now_ms = NOW + 5;
+    none.up_ms = UP + 5;
     assert_int_equal(dw_chsk_step(&state, &read, &none).kind, DW_FX_HOLD);
-    assert_true(state.due_ms >= NOW + HOLD + GRACE);
+    assert_true(state.due_ms >= UP + HOLD + GRACE);
 }
 
 static void a_client_that_changes_over_goes_on_where_it_was(void **unused)
@@ -403,6 +422,7 @@ int main(void)
         cmocka_unit_test(a_quick_copy_of_a_poll_whose_answer_had_not_left_is_no_proof),
         cmocka_unit_test(no_client_clock_overflows),
         cmocka_unit_test(every_get_takes_a_new_request_number_and_it_wraps),
+        cmocka_unit_test(a_handshake_of_a_connected_client_leaves_it_the_time_to_poll),
         cmocka_unit_test(no_mail_means_hold_and_moves_the_cursor_past_others_mail),
         cmocka_unit_test(mail_is_sent_at_once_and_the_cursor_waits_for_proof),
         cmocka_unit_test(a_close_order_is_passed_and_ends_the_poll),
