@@ -24,6 +24,7 @@ struct dw_ws_client *dw_ws_client_new(struct dw_sidecar *sidecar, const char *pe
 
     if (client == NULL)
         return NULL;
+    client->descriptor = -1;
     (void)strncpy(client->peer, peer, sizeof client->peer - 1);
     sidecar->connections++;
     return client;
@@ -79,6 +80,7 @@ void dw_ws_client_free(struct dw_sidecar *sidecar, struct dw_ws_client *client)
 {
     unlist(sidecar, client);
     forget_close(sidecar, client);
+    dw_ws_unwatch_reading(client);
     end(sidecar, client);
     sidecar->connections--;
     free(client);
@@ -161,6 +163,7 @@ static void established(struct dw_sidecar *sidecar, struct dw_ws_client *client)
     const int bytes = KERNEL_BYTES;
 
     (void)setsockopt(lws_get_socket_fd(client->wsi), SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+    dw_ws_check_reading(client);
     list(sidecar, client);
     dw_lot_adopt(sidecar->lot, client->parked);
     if (sidecar->stopping)
@@ -182,7 +185,7 @@ static int received(struct dw_sidecar *sidecar, struct dw_ws_client *client, con
     bool binary = lws_frame_is_binary(client->wsi) != 0, taken;
     size_t most = (size_t)sidecar->conf->limits_message_bytes;
 
-    if (client->parked == NULL || client->close_code != 0)
+    if (client->parked == NULL || (client->close_code != 0 && !client->unmasked))
         return 0; /* whatever it says now */
     if (first)
         dw_buf_reset(&client->in);

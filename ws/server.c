@@ -39,6 +39,8 @@ static void adopt(struct dw_sidecar *sidecar, int descriptor, const char *peer)
         (void)close(descriptor);
         return;
     }
+    if (!dw_ws_watch_reading(client, descriptor))
+        dw_log_error("out of memory: a client's unmasked frames are not noticed");
     wsi = lws_adopt_socket(sidecar->context, descriptor); /* closes the descriptor where it fails */
     if (wsi == NULL) {
         dw_ws_client_free(sidecar, client);
@@ -307,6 +309,7 @@ static void close_all(struct dw_sidecar *sidecar)
         (void)uv_run(&sidecar->loop, UV_RUN_DEFAULT);
     }
     (void)uv_loop_close(&sidecar->loop);
+    dw_ws_forget_reading();
     dw_ws_message_unref(sidecar->latest);
     if (sidecar->listen_fd >= 0)
         (void)close(sidecar->listen_fd);
