@@ -1,7 +1,6 @@
 """The WebSocket sidecar: pushes, callbacks, presence, limits, back-pressure, stopping, and being killed."""
 
 import os
-import random
 import re
 import socket
 import threading
@@ -501,74 +500,7 @@ def test_it_can_listen_on_a_unix_socket_and_tells_systemd_that_it_is_ready(world
     notify.close()
 
 
-# ---- killed under load ----
-
-
-class Reconnecting(threading.Thread):
-    """A stock client that comes back whenever it is closed, and drops what it has seen already."""
-
-    def __init__(self, address, client_id, seed):
-        super().__init__(daemon=True)
-        self.address, self.client_id, self.random = address, client_id, random.Random(seed)
-        self.got, self.raw, self.stop, self.connects = [], 0, False, 0
-
-    def run(self):
-        seen = set()
-        while not self.stop:
-            try:
-                client = Client(self.address, self.client_id, timeout=5)
-            except (Closed, Refused, OSError):
-                time.sleep(self.random.uniform(0.02, 0.1))
-                continue
-            self.connects += 1
-            try:
-                while not self.stop:
-                    try:
-                        message = client.receive(0.3)
-                    except socket.timeout:
-                        continue
-                    for n in re.findall(r"\[:t/n (\d+)\]", message):
-                        self.raw += 1
-                        if n not in seen:
-                            seen.add(n)
-                            self.got.append(int(n))
-            except (Closed, OSError):
-                pass
-            client.drop()
-
-
-def test_killed_under_load_nothing_is_lost_doubled_or_disordered(world):
-    address = "127.0.0.1:%d" % harness.free_port()
-    sidecar = world.sidecar(address=address)
-    clients = [Reconnecting(address, "c%d" % i, i) for i in range(8)]
-    for client in clients:
-        client.start()
-    wait_until(lambda: all(client.connects for client in clients), 10, "all are connected")
-    pushed, chance = 0, random.Random(5)
-    for _ in range(6 if SLOW == 1 else 3):
-        end = time.monotonic() + chance.uniform(0.3, 0.7)
-        while time.monotonic() < end:
-            db = world.db()
-            db.execute("BEGIN")
-            for _ in range(chance.randint(1, 5)):
-                db.execute("INSERT INTO dw_push (room, event, data) VALUES ('*', 't/n', ?)", (str(pushed),))
-                pushed += 1
-            db.execute("COMMIT")
-            db.close()
-        sidecar.kill()
-        sidecar = world.sidecar(address=address)
-    expected = list(range(pushed))
-    try:
-        wait_until(lambda: all(len(client.got) >= pushed for client in clients), 20 * SLOW, "everything has come")
-    finally:
-        for client in clients:
-            client.stop = True
-        for client in clients:
-            client.join()
-    for client in clients:
-        assert client.got == expected
-    print("%d pushes to %d clients, %d connects, %d repeated" % (
-        pushed, len(clients), sum(c.connects for c in clients), sum(c.raw - len(c.got) for c in clients)))
+# ---- killed (under load: test_ws_kill.py) ----
 
 
 def test_after_a_kill_the_clients_are_released(world):
