@@ -158,17 +158,21 @@ void dw_ws_callbacks(struct dw_sidecar *sidecar, struct dw_lot_callbacks *callba
 
 /* ---- what libwebsockets reports ---- */
 
-static void established(struct dw_sidecar *sidecar, struct dw_ws_client *client)
+static int established(struct dw_sidecar *sidecar, struct dw_ws_client *client)
 {
     const int bytes = KERNEL_BYTES;
 
     (void)setsockopt(lws_get_socket_fd(client->wsi), SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
     dw_ws_check_reading(client);
     list(sidecar, client);
+    if (!sidecar->writes_at_once)
+        (void)lws_callback_on_writable(client->wsi);
+    else if (dw_ws_writable(sidecar, client) != 0)
+        return -1;
     dw_lot_adopt(sidecar->lot, client->parked);
     if (sidecar->stopping)
         dw_ws_close(client, 1001);
-    (void)lws_callback_on_writable(client->wsi);
+    return 0;
 }
 
 static int close_now(struct dw_ws_client *client, int code)
@@ -219,8 +223,7 @@ int dw_ws_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user
     case LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION:
         return dw_ws_handshake(sidecar, client);
     case LWS_CALLBACK_ESTABLISHED:
-        established(sidecar, client);
-        return 0;
+        return established(sidecar, client);
     case LWS_CALLBACK_RECEIVE:
         return received(sidecar, client, len > 0 ? in : "", len);
     case LWS_CALLBACK_RECEIVE_PONG:
@@ -238,6 +241,7 @@ int dw_ws_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user
         dw_ws_client_free(sidecar, client);
         return 0;
     case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
+        client->peer_closed = true;
         return 0; /* the library answers with the same code */
     default:
         return lws_callback_http_dummy(wsi, reason, user, in, len);

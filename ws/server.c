@@ -20,6 +20,7 @@
 #define ACCEPT_PAUSE_MS 100
 #define DRAIN_STEP_MS 20
 #define STOP_PATIENCE_MS 3000 /* for clients that do not answer the close frame */
+#define SEND_BYTES (1 << 30)  /* in one send(2): the kernel knows what it can take (else: RECEIVE_BYTES) */
 #define RECEIVE_BYTES 1024    /* of a client's messages at a time: each idle client has such a buffer */
 
 /* ---- accepting ---- */
@@ -193,7 +194,10 @@ static void on_library_log(int level, const char *line)
 static int open_library(struct dw_sidecar *sidecar, struct dw_err *err)
 {
     static const struct lws_protocols protocols[] = {
-        {.name = "dumbwaiter", .callback = dw_ws_callback, .rx_buffer_size = RECEIVE_BYTES},
+        {.name = "dumbwaiter",
+         .callback = dw_ws_callback,
+         .rx_buffer_size = RECEIVE_BYTES,
+         .tx_packet_size = SEND_BYTES},
         {.name = NULL},
     };
     static const struct lws_extension extensions[] = {
@@ -208,6 +212,8 @@ static int open_library(struct dw_sidecar *sidecar, struct dw_err *err)
     struct lws_context_creation_info info;
     bool deflate = strcmp(sidecar->conf->ws_deflate, "on") == 0;
 
+    /* What the compressor holds back is known to the library alone, which sends it from the loop. */
+    sidecar->writes_at_once = !deflate;
     if (deflate)
         dw_log_warn(
             "ws.deflate is on: 90 KB of memory for each client, and a library that could be crashed through it");

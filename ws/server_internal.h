@@ -47,6 +47,7 @@ struct dw_ws_client {
     struct dw_ws_client *prev, *next;
     struct dw_ws_queued *first, *last;
     size_t queued;    /* bytes */
+    size_t written;   /* bytes, since the loop last said that it can be written to */
     struct dw_buf in; /* fragments of a message */
     struct dw_ws_stashed *stashed, *last_stashed;
     size_t stashed_bytes;
@@ -61,7 +62,9 @@ struct dw_ws_client {
     int64_t allowance_us;       /* monotonic; see stall.c */
     uint16_t close_code;        /* 0: open */
     bool binary;                /* its frames */
-    bool listed;                /* among the clients */
+    bool listed;                /* among the clients: its handshake is done */
+    bool broken;                /* writing has failed */
+    bool peer_closed;           /* it has sent a close frame, which the library answers */
     char peer[DW_LISTEN_ADDRESS];
 };
 
@@ -84,6 +87,7 @@ struct dw_sidecar {
     uv_prepare_t prepare;
     bool handles; /* the handles above are initialised */
     struct lws_context *context;
+    bool writes_at_once; /* see output.c */
     int listen_fd;
     int64_t accept_again_ms; /* out of descriptors until then; 0: accepting */
     size_t connections;      /* accepted and not closed yet */
