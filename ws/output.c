@@ -86,7 +86,8 @@ bool dw_ws_send(struct dw_sidecar *sidecar, struct dw_ws_client *client, const c
     *(client->first != NULL ? &client->last->next : &client->first) = queued;
     client->last = queued;
     client->queued += len;
-    (void)lws_callback_on_writable(client->wsi);
+    if (client->listed) /* else its handshake's end will write it */
+        (void)lws_callback_on_writable(client->wsi);
     return true;
 }
 
