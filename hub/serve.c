@@ -104,6 +104,13 @@ void dw_serve_failed(struct dw_serving_call *call, const char *doing, int rc)
     dw_log_error("%s failed: %s", doing, dw_err_say(&call->err, rc));
 }
 
+void dw_serve_gap(struct dw_hub *hub, bool was_known)
+{
+    dw_counter_add(&hub->counters.gaps, 1);
+    dw_log_warn(was_known ? "a client was away for longer than store.retain_ms: pushes for it may be lost"
+                          : "a client came that the lost state may have known: pushes for it may be lost");
+}
+
 bool dw_serve_admit(struct dw_serving_call *call)
 {
     struct dw_server *server = call->server;

@@ -280,11 +280,8 @@ static struct dw_parked *carry_out(struct get *get)
     struct dw_server *server = call->server;
     int generation = get->client.generation != 0 ? get->client.generation : (int)server->hub->conf->chsk_generation;
 
-    if (get->effect.gap) {
-        dw_counter_add(&server->hub->counters.gaps, 1);
-        dw_log_warn(get->was_known ? "a client was away for longer than store.retain_ms: pushes for it may be lost"
-                                   : "a client came that the lost state may have known: pushes for it may be lost");
-    }
+    if (get->effect.gap)
+        dw_serve_gap(server->hub, get->was_known);
     if (get->effect.kind != DW_FX_HANDSHAKE)
         dw_counter_add(&server->hub->counters.polls, 1);
     if (get->effect.opened && server->hub->presence_changed != NULL)

@@ -91,10 +91,8 @@ static struct dw_parked *let_in(struct opening *opening)
     parked->after = opening->client.cursor;
     (void)dw_store_claim_begin(call->server->store, parked->slot, parked->epoch, parked->after);
     dw_counter_add(&hub->counters.sockets, 1);
-    if (opening->gap && opening->was_known) {
-        dw_counter_add(&hub->counters.gaps, 1);
-        dw_log_warn("a client was away for longer than store.retain_ms: pushes for it may be lost");
-    }
+    if (opening->gap)
+        dw_serve_gap(hub, opening->was_known);
     if (!opening->was_connected && hub->presence_changed != NULL)
         hub->presence_changed(hub->presence_context);
     return parked;
