@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define OWN_DESCRIPTORS 256
+#define OWN_DESCRIPTORS 96 /* about 45, and what comes and goes */
 #define ACCEPT_ROUND 64
 #define ACCEPT_PAUSE_MS 100
 #define DRAIN_STEP_MS 20
@@ -287,8 +287,9 @@ static void raise_limit(struct dw_sidecar *sidecar)
 
     if (have - OWN_DESCRIPTORS < sidecar->conf->limits_sockets) {
         sidecar->conf->limits_sockets = have > 2L * OWN_DESCRIPTORS ? have - OWN_DESCRIPTORS : have / 2;
-        dw_log_info("this process may open %ld files, so it takes at most %lld WebSockets", have,
-                    (long long)sidecar->conf->limits_sockets);
+        dw_log_warn("this process may open %ld files and can't raise that (LimitNOFILE, ulimit -Hn): it takes at most "
+                    "%lld WebSockets, not as many as limits.sockets says",
+                    have, (long long)sidecar->conf->limits_sockets);
     }
 }
 
