@@ -9,7 +9,7 @@ dw_packages_demo=(lighttpd sqlite3 curl)
 # ./runtests: unit tests, and integration tests that play the apps and the web servers.  apache2-bin is the
 # server without the service that package apache2 would start on port 80.
 dw_packages_test=(libcmocka-dev binutils git xz-utils python3 python3-pytest python3-pytest-xdist php-cli php-sqlite3 perl
-    libdbi-perl libdbd-sqlite3-perl lighttpd apache2-bin libapache2-mod-fcgid sqlite3 curl procps strace)
+    libdbi-perl libdbd-sqlite3-perl lighttpd apache2-bin libapache2-mod-fcgid sqlite3 curl procps strace openssl)
 # ./runtests: nginx, behind which two tests put us.  Not installed but taken apart (dw_nginx): the package starts a
 # service on port 80.  What its program links to comes with lighttpd and apache2-bin.
 dw_packages_nginx=(nginx nginx-common)
