@@ -440,6 +440,24 @@ def test_a_client_that_does_not_read_is_closed_and_resumes_and_slows_nobody(worl
     again.nothing(0.5)
 
 
+def test_messages_that_the_kernel_takes_in_parts_come_whole_and_in_order(world):
+    """Longer than its buffers, to a client that does not read for a while; short ones in between."""
+    sidecar = world.sidecar(LIMITS_OUTBOUND_BYTES=8000000, CHSK_WS_PING_TIMEOUT_MS=60000)
+    slow, lively, expected = Client(sidecar.address, "a"), Client(sidecar.address, "b"), []
+    for n in range(24):
+        text = chr(97 + n) * (1 if n % 3 == 2 else 300000 + n)
+        expected.append((text[0], len(text)))
+        world.push("a", "t/e", '"%s"' % text)
+        world.push("b", "t/n", str(n))
+        assert lively.receive() == "[[[:t/n %d]] nil]" % n  # so the one for a has been routed
+    got = []
+    while len(got) < len(expected):
+        got += re.findall(r'"(\w+)"', slow.receive())
+    assert all(text == text[0] * len(text) for text in got)
+    assert [(text[0], len(text)) for text in got] == expected
+    slow.nothing(0.3)
+
+
 # ---- stopping ----
 
 
