@@ -33,6 +33,7 @@ void dw_bench_parse(int argc, char **argv, struct dw_bench_options *options)
         {"quick", no_argument, NULL, 'q'},           {"sync", required_argument, NULL, 's'},
         {"only", required_argument, NULL, 'o'},      {NULL, 0, NULL, 0},
     };
+    bool understood = true;
     int option;
 
     *options = (struct dw_bench_options){
@@ -53,9 +54,9 @@ void dw_bench_parse(int argc, char **argv, struct dw_bench_options *options)
         else if (option == 's' && strcmp(optarg, "normal") == 0)
             options->wal_sync = 1;
         else if (option != 's' || strcmp(optarg, "full") != 0)
-            optind = argc + 1;
+            understood = false;
     }
-    if (optind != argc) {
+    if (!understood || optind != argc) {
         errno = 0;
         dw_bench_die("usage: [--responder PATH] [--hello PATH] [--sidecar PATH] [--socketio PATH] [--quick]"
                      " [--sync full|normal] [--only PART]");

@@ -19,6 +19,10 @@ static const char help[] =
     "time-out, and for each connection that ends.  Comes back when it breaks; ends with status 1 when it is refused.\n"
     "Without --ajax and --ws: a WebSocket, or Ajax where the first attempt at one fails.  It needs no queue.\n"
     "\n"
+    "  URL                 http:// or https://; ws:// and wss:// mean the same.  Over TLS the server's certificate "
+    "must\n"
+    "                      be for the URL's host, and from an authority that this machine trusts, or that\n"
+    "                      SSL_CERT_FILE in the environment names\n"
     "  --ajax              by Ajax\n"
     "  --ws                over a WebSocket\n"
     "  --client-id ID      this client's id (else a new one); with that of an open page, it takes the page's events\n"
@@ -26,7 +30,8 @@ static const char help[] =
     "  --csrf-token TOKEN  the session's token\n"
     "  --json              each line is a JSON object, with \"at\" in Unix milliseconds\n"
     "\n"
-    "Other users of this machine can see a cookie on the command line while it runs.\n";
+    "Other users of this machine can see a cookie on the command line while it runs.\n"
+    "It is the one command that needs libwebsockets on this machine, in a static build (--enable-static-libs) too.\n";
 
 /* In a build folder the program lies in ws/ beside this one's folder. */
 static void run_beside(char *const *words)
@@ -47,6 +52,17 @@ static void run_beside(char *const *words)
     (void)execv(path, words);
 }
 
+static bool is_url(const char *text)
+{
+    static const char *const schemes[] = {"http://", "https://", "ws://", "wss://"};
+
+    for (size_t i = 0; i < sizeof schemes / sizeof schemes[0]; i++) {
+        if (strncmp(text, schemes[i], strlen(schemes[i])) == 0)
+            return true;
+    }
+    return false;
+}
+
 static int run(struct dw_cli *cli, int argc, char *const *argv)
 {
     const char *client_id = NULL, *cookie = "", *token = "";
@@ -65,8 +81,8 @@ static int run(struct dw_cli *cli, int argc, char *const *argv)
         return status;
     if (ajax && ws)
         return dw_cli_usage(cli, "--ajax and --ws exclude each other");
-    if (strncmp(cli->args[0], "http://", 7) != 0 && strncmp(cli->args[0], "https://", 8) != 0)
-        return dw_cli_usage(cli, "URL must begin with http:// or https://");
+    if (!is_url(cli->args[0]))
+        return dw_cli_usage(cli, "URL must begin with http://, https://, ws:// or wss://");
     if (client_id != NULL && client_id[0] == '\0')
         return dw_cli_usage(cli, "--client-id must not be empty");
     (void)snprintf(own_id, sizeof own_id, "listen-%" PRId64 "-%ld", dw_clock_wall_ms(), (long)getpid());

@@ -81,8 +81,6 @@ static void note_arrival(struct dw_fcgi *fcgi, const struct dw_inflow *inflow)
         dw_store_arrival_note(fcgi->backend.house_store, arrival.key, arrival.udt);
 }
 
-static void leave(struct dw_fcgi *fcgi, struct dw_link *link);
-
 /* Answers a request that no reader will see, and lets its connection go. */
 static void refuse(struct dw_fcgi *fcgi, struct dw_link *link, int status, const char *text)
 {
@@ -101,7 +99,7 @@ static void refuse(struct dw_fcgi *fcgi, struct dw_link *link, int status, const
         struct dw_link *out = dw_output_link(fcgi, link->descriptor, &fcgi->scratch, written);
 
         if (out != NULL)
-            leave(fcgi, out);
+            dw_fcgi_leave(fcgi, out);
         else
             (void)close(link->descriptor);
     }

@@ -1,9 +1,9 @@
 /* Housekeeping; see house.h.
  *
- * Timing: presence at once; departed clients at the end of their grace period; checkpoints every 50 ms
- * while there is writing, and when it stops, of a WAL that is worth it (WAL_BYTES); retention in
- * small chunks with pauses, so that an app's INSERT never waits for long; everything else on a slow
- * tick.
+ * Timing: presence at once, or together with all that changes within PRESENCE_MS; departed clients at the end of their
+ * grace period; checkpoints every 50 ms while there is writing, and when it stops, of a WAL that is worth it
+ * (WAL_BYTES); retention in small chunks with pauses, so that an app's INSERT never waits for long; everything else on
+ * a slow tick.
  *
  * An idle house wakes every 5 s and waits for no disk: all that is slow is due on one grid of times,
  * counters are stored before the last checkpoint of a burst, and what little is written later is left
@@ -18,6 +18,8 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Where many come at once, each one's own transaction would take both files' locks from those who let them in. */
+#define PRESENCE_MS 20
 #define CHECKPOINT_MS 50
 #define QUIET_MS 1000 /* without writing: a burst has ended */
 #define GC_MS 5000
@@ -47,6 +49,7 @@ struct dw_house {
     bool presence, active, stopping, keeper; /* only the running thread changes `keeper` */
     /* the running thread's own */
     int64_t checkpoint_due_ms, quiet_due_ms, gc_due_ms, tick_due_ms, counters_due_ms, presence_due_ms;
+    int64_t presence_next_ms; /* not before then */
 };
 
 struct dw_house *dw_house_new(struct dw_hub *hub, struct dw_store *store)
@@ -245,7 +248,14 @@ static void sync_presence(struct dw_house *house)
     while (more && rc == DW_OK && !is_stopping(house))
         rc = dw_store_presence_sync(house->store, dw_clock_wall_ms(), &more, &err);
     report(house, "bringing presence up to date", &err, rc);
+    house->presence_next_ms = dw_clock_mono_ms() + PRESENCE_MS;
     house->presence_due_ms = rc == DW_OK ? INT64_MAX : dw_clock_mono_ms() + RETRY_MS;
+}
+
+static void presence_changed(struct dw_house *house)
+{
+    if (house->presence_next_ms < house->presence_due_ms)
+        house->presence_due_ms = house->presence_next_ms;
 }
 
 /* Slow things happen at moments that lie TICK_MS apart, so that they share wake-ups; those of different
@@ -463,7 +473,9 @@ int64_t dw_house_step(struct dw_house *house)
             house->checkpoint_due_ms = now + CHECKPOINT_MS;
     }
     (void)pthread_mutex_unlock(&house->mutex);
-    if (settle_departures(house, now) || presence || house->presence_due_ms <= now)
+    if (settle_departures(house, now) || presence)
+        presence_changed(house);
+    if (house->presence_due_ms <= now)
         sync_presence(house);
     tick(house, now);
     if (house->keeper) {
@@ -478,12 +490,12 @@ int64_t dw_house_step(struct dw_house *house)
 static void sleep_until(struct dw_house *house, int64_t due)
 {
     struct timespec until = {.tv_sec = due / 1000, .tv_nsec = due % 1000 * 1000000};
-    bool busy = house->checkpoint_due_ms != INT64_MAX;
+    bool busy = house->checkpoint_due_ms != INT64_MAX, counting = house->presence_due_ms != INT64_MAX;
 
     (void)pthread_mutex_lock(&house->mutex);
     house->asleep_until_ms = due;
-    /* While checkpoints are under way anyway, activity is noticed at the next one. */
-    while (!house->stopping && !house->presence && !(house->active && !busy)) {
+    /* While checkpoints are under way anyway, activity is noticed at the next one; so is presence. */
+    while (!house->stopping && !(house->presence && !counting) && !(house->active && !busy)) {
         if (house->first != NULL && house->first->due_ms < due)
             break;
         if (pthread_cond_timedwait(&house->changed, &house->mutex, &until) != 0)

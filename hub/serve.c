@@ -118,6 +118,17 @@ void dw_serve_failed(struct dw_serving_call *call, const char *doing, int rc)
     dw_log_error("%s failed: %s", doing, dw_err_say(&call->err, rc));
 }
 
+void dw_serve_gap(struct dw_serving_call *call, bool was_known)
+{
+    char who[DW_LOG_WHO];
+
+    dw_counter_add(&call->server->hub->counters.gaps, 1);
+    dw_log_warn("%s: pushes for it may be lost%s",
+                was_known ? "a client was away for longer than store.retain_ms"
+                          : "a client came that the lost state may have known",
+                dw_log_who(who, call->identity.uid, call->client_id));
+}
+
 bool dw_serve_admit(struct dw_serving_call *call)
 {
     struct dw_server *server = call->server;

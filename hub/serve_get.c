@@ -289,15 +289,9 @@ static struct dw_parked *carry_out(struct get *get)
     struct dw_serving_call *call = get->call;
     struct dw_server *server = call->server;
     int generation = get->client.generation != 0 ? get->client.generation : (int)server->hub->conf->chsk_generation;
-    char who[DW_LOG_WHO];
 
-    if (get->effect.gap) {
-        dw_counter_add(&server->hub->counters.gaps, 1);
-        dw_log_warn("%s: pushes for it may be lost%s",
-                    get->was_known ? "a client was away for longer than store.retain_ms"
-                                   : "a client came that the lost state may have known",
-                    dw_log_who(who, call->identity.uid, call->client_id));
-    }
+    if (get->effect.gap)
+        dw_serve_gap(call, get->was_known);
     if (get->effect.kind != DW_FX_HANDSHAKE)
         dw_counter_add(&server->hub->counters.polls, 1);
     if (get->effect.opened && server->hub->presence_changed != NULL)

@@ -40,6 +40,8 @@ struct dw_chsk dw_serve_state(const struct dw_client *client, bool found);
 /* Within dw_client_fn: is this client known over the other transport, and up to which push is receipt proven there? */
 int dw_serve_elsewhere(struct dw_serving_call *call, enum dw_transport other, bool *known, int64_t *upto);
 void dw_serve_keep(struct dw_client *client, const struct dw_chsk *state);
+/* Pushes for this client may be lost (dw_chsk_place): counts it and says why. */
+void dw_serve_gap(struct dw_serving_call *call, bool was_known);
 /* Makes the handshake message the answer.  DW_NOMEM or what the packer says. */
 int dw_serve_handshake(struct dw_serving_call *call, const struct dw_packer *packer, int generation);
 

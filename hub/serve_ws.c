@@ -75,7 +75,6 @@ static struct dw_parked *let_in(struct opening *opening)
     struct dw_hub *hub = call->server->hub;
     int generation = opening->client.generation != 0 ? opening->client.generation : (int)hub->conf->chsk_generation;
     struct dw_parked *parked = dw_serve_park(call, DW_PARKED_SOCKET, opening->packer, generation);
-    char who[DW_LOG_WHO];
     int rc = parked != NULL ? dw_serve_handshake(call, opening->packer, generation) : DW_OK;
 
     if (rc != DW_OK) {
@@ -93,11 +92,8 @@ static struct dw_parked *let_in(struct opening *opening)
     parked->after = opening->client.cursor;
     (void)dw_store_claim_begin(call->server->store, parked->slot, parked->epoch, parked->after);
     dw_counter_add(&hub->counters.sockets, 1);
-    if (opening->gap && opening->was_known) {
-        dw_counter_add(&hub->counters.gaps, 1);
-        dw_log_warn("a client was away for longer than store.retain_ms: pushes for it may be lost%s",
-                    dw_log_who(who, call->identity.uid, call->client_id));
-    }
+    if (opening->gap)
+        dw_serve_gap(call, opening->was_known);
     if (!opening->was_connected && hub->presence_changed != NULL)
         hub->presence_changed(hub->presence_context);
     return parked;

@@ -9,7 +9,10 @@ dw_packages_demo=(lighttpd sqlite3 curl)
 # ./runtests: unit tests, and integration tests that play the apps and the web servers.  apache2-bin is the
 # server without the service that package apache2 would start on port 80.
 dw_packages_test=(libcmocka-dev binutils git xz-utils python3 python3-pytest python3-pytest-xdist php-cli php-sqlite3 perl
-    libdbi-perl libdbd-sqlite3-perl lighttpd apache2-bin libapache2-mod-fcgid sqlite3 curl procps strace)
+    libdbi-perl libdbd-sqlite3-perl lighttpd apache2-bin libapache2-mod-fcgid sqlite3 curl procps strace openssl)
+# ./runtests: nginx, behind which two tests put us.  Not installed but taken apart (dw_nginx): the package starts a
+# service on port 80.  What its program links to comes with lighttpd and apache2-bin.
+dw_packages_nginx=(nginx nginx-common)
 # ./runtests: the demo page in a real browser
 dw_packages_browser=(chromium chromium-driver python3-selenium)
 # make lint
@@ -57,6 +60,36 @@ dw_packages_install() {
         return 0
     fi
     echo "apt-get could not install ${missing[*]}; the end of $log:" >&2
+    tail -n 15 "$log" >&2
+    return 1
+}
+
+# dw_nginx FOLDER LOG: prints the path of an nginx that can be started: the installed one, or one that is unpacked into
+# FOLDER, where nothing but the caller starts it.  Says on standard error why there is none.
+dw_nginx() {
+    local folder=$1 log=$2
+    PATH=$PATH:/usr/sbin command -v nginx && return 0
+    [ -x "$folder/usr/sbin/nginx" ] || dw_unpack "$folder" "$log" "${dw_packages_nginx[@]}" || return 1
+    echo "$folder/usr/sbin/nginx"
+}
+
+# dw_unpack FOLDER LOG PACKAGE...: the files of Debian packages, without installing them.
+dw_unpack() {
+    local folder=$1 log=$2 package sudo=
+    shift 2
+    [ "$(id -u)" -eq 0 ] || sudo=sudo
+    rm -rf "$folder.new" && mkdir -p "$folder.new/packages" || return 1
+    if {
+        # As above: lists are fetched only where there are none, or they are too old.
+        (cd "$folder.new/packages" && apt-get download "$@") ||
+            { $sudo apt-get update && (cd "$folder.new/packages" && apt-get download "$@"); }
+    } >"$log" 2>&1 </dev/null; then
+        for package in "$folder.new"/packages/*.deb; do
+            dpkg-deb -x "$package" "$folder.new" >>"$log" 2>&1 || return 1
+        done
+        rm -rf "$folder.new/packages" "$folder" && mv "$folder.new" "$folder" && return 0
+    fi
+    echo "apt-get could not download $*; the end of $log:" >&2
     tail -n 15 "$log" >&2
     return 1
 }

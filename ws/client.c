@@ -24,6 +24,7 @@ struct dw_ws_client *dw_ws_client_new(struct dw_sidecar *sidecar, const char *pe
 
     if (client == NULL)
         return NULL;
+    client->descriptor = -1;
     (void)strncpy(client->peer, peer, sizeof client->peer - 1);
     sidecar->connections++;
     return client;
@@ -79,6 +80,7 @@ void dw_ws_client_free(struct dw_sidecar *sidecar, struct dw_ws_client *client)
 {
     unlist(sidecar, client);
     forget_close(sidecar, client);
+    dw_ws_unwatch_reading(client);
     end(sidecar, client);
     sidecar->connections--;
     free(client);
@@ -156,16 +158,21 @@ void dw_ws_callbacks(struct dw_sidecar *sidecar, struct dw_lot_callbacks *callba
 
 /* ---- what libwebsockets reports ---- */
 
-static void established(struct dw_sidecar *sidecar, struct dw_ws_client *client)
+static int established(struct dw_sidecar *sidecar, struct dw_ws_client *client)
 {
     const int bytes = KERNEL_BYTES;
 
     (void)setsockopt(lws_get_socket_fd(client->wsi), SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+    dw_ws_check_reading(client);
     list(sidecar, client);
+    if (!sidecar->writes_at_once)
+        (void)lws_callback_on_writable(client->wsi);
+    else if (dw_ws_writable(sidecar, client) != 0)
+        return -1;
     dw_lot_adopt(sidecar->lot, client->parked);
     if (sidecar->stopping)
         dw_ws_close(client, 1001);
-    (void)lws_callback_on_writable(client->wsi);
+    return 0;
 }
 
 static int close_now(struct dw_ws_client *client, int code)
@@ -182,7 +189,7 @@ static int received(struct dw_sidecar *sidecar, struct dw_ws_client *client, con
     bool binary = lws_frame_is_binary(client->wsi) != 0, taken;
     size_t most = (size_t)sidecar->conf->limits_message_bytes;
 
-    if (client->parked == NULL || client->close_code != 0)
+    if (client->parked == NULL || (client->close_code != 0 && !client->unmasked))
         return 0; /* whatever it says now */
     if (first)
         dw_buf_reset(&client->in);
@@ -218,8 +225,7 @@ int dw_ws_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user
     case LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION:
         return dw_ws_handshake(sidecar, client);
     case LWS_CALLBACK_ESTABLISHED:
-        established(sidecar, client);
-        return 0;
+        return established(sidecar, client);
     case LWS_CALLBACK_RECEIVE:
         return received(sidecar, client, len > 0 ? in : "", len);
     case LWS_CALLBACK_RECEIVE_PONG:
@@ -237,6 +243,7 @@ int dw_ws_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user
         dw_ws_client_free(sidecar, client);
         return 0;
     case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
+        client->peer_closed = true;
         return 0; /* the library answers with the same code */
     default:
         return lws_callback_http_dummy(wsi, reason, user, in, len);

@@ -16,11 +16,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define OWN_DESCRIPTORS 256
+#define OWN_DESCRIPTORS 96 /* about 45, and what comes and goes */
 #define ACCEPT_ROUND 64
 #define ACCEPT_PAUSE_MS 100
 #define DRAIN_STEP_MS 20
 #define STOP_PATIENCE_MS 3000 /* for clients that do not answer the close frame */
+#define SEND_BYTES (1 << 30)  /* in one send(2): the kernel knows what it can take (else: RECEIVE_BYTES) */
 #define RECEIVE_BYTES 1024    /* of a client's messages at a time: each idle client has such a buffer */
 
 /* ---- accepting ---- */
@@ -40,6 +41,8 @@ static void adopt(struct dw_sidecar *sidecar, int descriptor, const char *peer)
         (void)close(descriptor);
         return;
     }
+    if (!dw_ws_watch_reading(client, descriptor))
+        dw_log_error("out of memory: a client's unmasked frames are not noticed");
     wsi = lws_adopt_socket(sidecar->context, descriptor); /* closes the descriptor where it fails */
     if (wsi == NULL) {
         dw_ws_client_free(sidecar, client);
@@ -192,7 +195,10 @@ static void on_library_log(int level, const char *line)
 static int open_library(struct dw_sidecar *sidecar, struct dw_err *err)
 {
     static const struct lws_protocols protocols[] = {
-        {.name = "dumbwaiter", .callback = dw_ws_callback, .rx_buffer_size = RECEIVE_BYTES},
+        {.name = "dumbwaiter",
+         .callback = dw_ws_callback,
+         .rx_buffer_size = RECEIVE_BYTES,
+         .tx_packet_size = SEND_BYTES},
         {.name = NULL},
     };
     static const struct lws_extension extensions[] = {
@@ -207,6 +213,8 @@ static int open_library(struct dw_sidecar *sidecar, struct dw_err *err)
     struct lws_context_creation_info info;
     bool deflate = strcmp(sidecar->conf->ws_deflate, "on") == 0;
 
+    /* What the compressor holds back is known to the library alone, which sends it from the loop. */
+    sidecar->writes_at_once = !deflate;
     if (deflate)
         dw_log_warn(
             "ws.deflate is on: 90 KB of memory for each client, and a library that could be crashed through it");
@@ -280,8 +288,9 @@ static void raise_limit(struct dw_sidecar *sidecar)
 
     if (have - OWN_DESCRIPTORS < sidecar->conf->limits_sockets) {
         sidecar->conf->limits_sockets = have > 2L * OWN_DESCRIPTORS ? have - OWN_DESCRIPTORS : have / 2;
-        dw_log_info("this process may open %ld files, so it takes at most %lld WebSockets", have,
-                    (long long)sidecar->conf->limits_sockets);
+        dw_log_warn("this process may open %ld files and can't raise that (LimitNOFILE, ulimit -Hn): it takes at most "
+                    "%lld WebSockets, not as many as limits.sockets says",
+                    have, (long long)sidecar->conf->limits_sockets);
     }
 }
 
@@ -308,6 +317,7 @@ static void close_all(struct dw_sidecar *sidecar)
         (void)uv_run(&sidecar->loop, UV_RUN_DEFAULT);
     }
     (void)uv_loop_close(&sidecar->loop);
+    dw_ws_forget_reading();
     dw_ws_message_unref(sidecar->latest);
     if (sidecar->listen_fd >= 0)
         (void)close(sidecar->listen_fd);

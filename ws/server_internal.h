@@ -1,5 +1,5 @@
 /* What the sidecar's files share: the loop (server.c), the queue (backend.c), clients (client.c, output.c,
- * stall.c), handshakes (handshake.c), addresses (addresses.c), systemd (notify.c). */
+ * reading.c, stall.c), handshakes (handshake.c), addresses (addresses.c), systemd (notify.c). */
 #ifndef DW_WS_SERVER_INTERNAL_H
 #define DW_WS_SERVER_INTERNAL_H
 
@@ -11,6 +11,7 @@
 #include "hub/sockets.h"
 #include "store/wake.h"
 #include "ws/addresses.h"
+#include "ws/masks.h"
 #include "ws/notify.h"
 
 #include <libwebsockets.h>
@@ -46,6 +47,7 @@ struct dw_ws_client {
     struct dw_ws_client *prev, *next;
     struct dw_ws_queued *first, *last;
     size_t queued;    /* bytes */
+    size_t written;   /* bytes, since the loop last said that it can be written to */
     struct dw_buf in; /* fragments of a message */
     struct dw_ws_stashed *stashed, *last_stashed;
     size_t stashed_bytes;
@@ -53,11 +55,16 @@ struct dw_ws_client {
     bool stalled;
     struct dw_ws_client *next_closing;
     bool closing;               /* waits for its close frame */
+    int descriptor;             /* for reading.c; -1: none */
+    struct dw_ws_masks masks;   /* of its frames */
+    bool unmasked;              /* one of them had none: what came before it may still be received */
     struct dw_address *address; /* NULL: not counted */
     int64_t allowance_us;       /* monotonic; see stall.c */
     uint16_t close_code;        /* 0: open */
     bool binary;                /* its frames */
-    bool listed;                /* among the clients */
+    bool listed;                /* among the clients: its handshake is done */
+    bool broken;                /* writing has failed */
+    bool peer_closed;           /* it has sent a close frame, which the library answers */
     char peer[DW_LISTEN_ADDRESS];
 };
 
@@ -80,6 +87,7 @@ struct dw_sidecar {
     uv_prepare_t prepare;
     bool handles; /* the handles above are initialised */
     struct lws_context *context;
+    bool writes_at_once; /* see output.c */
     int listen_fd;
     int64_t accept_again_ms; /* out of descriptors until then; 0: accepting */
     size_t connections;      /* accepted and not closed yet */
@@ -120,6 +128,14 @@ bool dw_ws_has_room(const struct dw_ws_client *client); /* nothing is waiting */
 int dw_ws_writable(struct dw_sidecar *sidecar, struct dw_ws_client *client);
 void dw_ws_forget_output(struct dw_ws_client *client);
 void dw_ws_message_unref(struct dw_ws_message *message);
+
+/* reading.c */
+/* From now on what the connection sends is looked at.  False: out of memory. */
+bool dw_ws_watch_reading(struct dw_ws_client *client, int descriptor);
+void dw_ws_unwatch_reading(const struct dw_ws_client *client);
+/* The handshake is done: was it seen?  If not, says so, once. */
+void dw_ws_check_reading(const struct dw_ws_client *client);
+void dw_ws_forget_reading(void); /* nobody is watched any more */
 
 /* stall.c */
 /* Receives a message, now or later.  False: out of memory. */

@@ -21,6 +21,9 @@ SOURCE = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.path.abspath(os.environ.get("DW_BUILD", SOURCE))
 RESPONDER = os.path.join(BUILD, "fcgi", "dumbwaiter.fcgi")
 SIDECAR = os.path.join(BUILD, "ws", "dumbwaiter-ws")
+# The one that ./runtests names, an installed one, or one that ./runtests has unpacked; None: there is none.
+NGINX = os.environ.get("DW_NGINX") or shutil.which("nginx", path=os.pathsep.join(
+    (os.environ["PATH"], "/usr/sbin", os.path.join(SOURCE, "build", "nginx", "usr", "sbin"))))
 CLI = os.path.join(BUILD, "cli", "dumbwaiter")
 SHARED = os.path.abspath(os.environ.get("DW_SHARED") or os.path.join(SOURCE, "..", "shared"))
 

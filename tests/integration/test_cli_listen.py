@@ -4,6 +4,8 @@ import json
 import os
 import re
 import signal
+import socket
+import ssl
 import subprocess
 import threading
 
@@ -17,9 +19,9 @@ PROMPT = 10 * SLOW
 
 
 class Listener:
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, **environment):
         self.popen = subprocess.Popen([CLI, "listen", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                      stderr=subprocess.STDOUT, text=True)
+                                      stderr=subprocess.STDOUT, text=True, env={**os.environ, **environment})
         self.lines = []
         self.thread = threading.Thread(target=self._read, daemon=True)
         self.thread.start()
@@ -50,8 +52,8 @@ class Listener:
 def listen():
     started = []
 
-    def start(*arguments):
-        started.append(Listener(*arguments))
+    def start(*arguments, **environment):
+        started.append(Listener(*arguments, **environment))
         return started[-1]
 
     yield start
@@ -125,10 +127,82 @@ def test_it_comes_back_and_misses_nothing(world, listen):
         {"what": "event", "transport": "ws", "event": "t/e", "data": 1}]
 
 
+class Tls:
+    """A web server's TLS, in front of `port`: a certificate for localhost that signs itself."""
+
+    def __init__(self, world, port):
+        self.certificate, key, self.port = world.path("cert.pem"), world.path("key.pem"), harness.free_port()
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                        "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", self.certificate],
+                       check=True, capture_output=True)
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(self.certificate, key)
+        self.behind = port
+        self.listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        try:
+            while True:
+                threading.Thread(target=self._serve, args=(self.listener.accept()[0],), daemon=True).start()
+        except OSError:
+            pass  # closed
+
+    def _serve(self, plain):
+        try:
+            with self.context.wrap_socket(plain, server_side=True) as client, \
+                    socket.create_connection(("127.0.0.1", self.behind)) as server:
+                threading.Thread(target=self._copy, args=(server, client), daemon=True).start()
+                self._copy(client, server)
+        except OSError:
+            pass
+
+    @staticmethod
+    def _copy(of, to):
+        try:
+            while piece := of.recv(65536):
+                to.sendall(piece)
+            to.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+    def close(self):
+        self.listener.close()
+
+
+@pytest.fixture
+def secure(world, site):
+    option, transport, url = site
+    front = Tls(world, int(re.search(r":(\d+)/", url).group(1)))
+    yield option, transport, "%s://%%s:%%d/chsk" % ("wss" if transport == "ws" else "https"), front
+    front.close()
+
+
+def test_over_https_with_a_certificate_that_the_system_trusts(world, listen, secure):
+    option, transport, url, front = secure
+    listener = listen(option, "--json", "--cookie", "dw_sid=s", "--csrf-token", "a+b&c", url % ("localhost", front.port),
+                      SSL_CERT_FILE=front.certificate)
+    assert listener.objects(1) == [{"what": "handshake", "transport": transport, "uid": "alice", "data": {"n": 1}}]
+    world.push("alice", "t/e", "1")
+    assert listener.objects(2)[1] == {"what": "event", "transport": transport, "event": "t/e", "data": 1}
+    assert listener.end(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize("host, trusted", [("localhost", False), ("127.0.0.1", True)])
+def test_over_https_nothing_is_sent_to_a_stranger(world, listen, secure, host, trusted):
+    """A certificate that nobody vouches for; one that is for another name."""
+    option, transport, url, front = secure
+    listener = listen(option, "--json", "--cookie", "dw_sid=s", "--csrf-token", "a+b&c", url % (host, front.port),
+                      SSL_CERT_FILE=front.certificate if trusted else os.devnull)
+    assert listener.objects(1) == [{"what": "closed", "transport": transport}]
+    assert "handshake" not in "".join(listener.lines)
+
+
 @pytest.mark.parametrize("arguments, said", [
     ([], "an argument is missing"),
     (["--ajax", "--ws", "http://localhost/"], "exclude each other"),
     (["localhost/chsk"], "URL must begin with http://"),
+    (["ftp://localhost/chsk"], "URL must begin with http://"),
     (["--client-id", "", "http://localhost/"], "--client-id must not be empty"),
 ])
 def test_wrong_usage(world, arguments, said):

@@ -7,8 +7,10 @@ import sqlite3
 
 import pytest
 
+import harness
 from clients import TIMEOUT, Fcgi, fcgi, handshake, numbers, poll
 from harness import SLOW, counter, wait_until
+from websocket import Client
 
 PROMPT = 2 * SLOW
 
@@ -182,6 +184,32 @@ def test_a_client_that_starts_anew_after_the_state_was_lost_counts_as_a_gap(quic
     responder.terminate()
     assert counter(quick, "gaps") == 1
     assert "the lost state may have known" in quick.logs()
+
+
+@pytest.mark.skipif(not os.path.exists(harness.SIDECAR), reason="built without the sidecar")
+@pytest.mark.parametrize("collected", [0, 2])
+def test_a_websocket_after_the_state_was_lost_gets_what_is_retained_and_counts_as_a_gap_if_that_is_not_all(
+        quick, collected):
+    sidecar = quick.sidecar()
+    client = Client(sidecar.address, "alice")
+    push_numbers(quick, 1, 3)
+    assert numbers(client.receive())[0] == 1
+    client.drop()
+    sidecar.terminate()
+    db = quick.db()
+    db.execute("DELETE FROM dw_push WHERE id <= ?", (collected,))
+    db.execute("UPDATE dw_meta SET value = ? WHERE key = 'horizon'", (collected,))  # as retention leaves it
+    db.close()
+    shutil.rmtree(quick.db_path + "-dw")
+    sidecar = quick.sidecar()
+    client, got = Client(sidecar.address, "alice"), []
+    while len(got) < 3 - collected:
+        got += numbers(client.receive())
+    assert got == list(range(collected + 1, 4))
+    client.drop()
+    sidecar.terminate()
+    assert counter(quick, "gaps") == (1 if collected else 0)
+    assert ("the lost state may have known" in quick.logs()) == bool(collected)
 
 
 @pytest.mark.parametrize("name", ["state.db", "claims"])

@@ -25,7 +25,7 @@ APACHE_MODULES = "/usr/lib/apache2/modules"
 MISSING = {
     "lighttpd": shutil.which("lighttpd", path=os.environ["PATH"] + ":/usr/sbin") is None,
     "apache": not os.path.exists("/usr/sbin/apache2"),
-    "nginx": not os.path.exists("/usr/sbin/nginx"),
+    "nginx": harness.NGINX is None,
 }
 
 
@@ -70,8 +70,10 @@ def apache(world, responder, port_of_sidecar):
 def nginx(world, responder, port_of_sidecar):
     port = harness.free_port()
     section = section_of_manual("nginx").replace("8090", str(port_of_sidecar))
-    section = section.replace("/run/dumbwaiter.sock", responder.address[5:]).replace("include fastcgi_params",
-                                                                                      "include /etc/nginx/fastcgi_params")
+    # Unpacked or installed, etc/ is in the folder that usr/ is in.
+    parameters = os.path.join(os.path.abspath(harness.NGINX), "../../../etc/nginx/fastcgi_params")
+    section = section.replace("/run/dumbwaiter.sock", responder.address[5:])
+    section = section.replace("include fastcgi_params", "include " + os.path.normpath(parameters))
     config = world.path("nginx.conf")
     with open(config, "w") as out:
         out.write("daemon off; pid %s; error_log %s;\nevents { worker_connections 512; }\nhttp {\n"
@@ -79,7 +81,9 @@ def nginx(world, responder, port_of_sidecar):
                   "uwsgi_temp_path %s; scgi_temp_path %s;\nserver { listen 127.0.0.1:%d;\n%s}\n}\n" % (
                       world.path("nginx.pid"), world.path("nginx-error.log"), *[world.path("tmp")] * 5, port, section))
     os.chmod(responder.address[5:], 0o666)
-    return world._start("nginx", ["/usr/sbin/nginx", "-c", config], world.environment()), port
+    # Else it wants to write where its package says before it has read a word of the configuration.
+    command = [harness.NGINX, "-e", world.path("nginx-error.log"), "-p", world.folder, "-c", config]
+    return world._start("nginx", command, world.environment()), port
 
 
 SERVERS = {"lighttpd": lighttpd, "apache": apache, "nginx": nginx}

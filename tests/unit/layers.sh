@@ -92,8 +92,9 @@ verdict "every header guards itself as DW_FOLDER_NAME_H" "$(for file in $(source
     guard=DW_$(tr 'a-z/.' 'A-Z__' <<<"$file")
     grep -q "^#ifndef $guard\$" "$file" || echo "$file lacks #ifndef $guard"
 done)"
+# But for ws/reading.c's recv, which takes the C library's place; the file says why.
 verdict "all global functions are called dw_..." "$(for library in base chsk store hub fcgiadapter ws cli; do
     nm -A --defined-only "$builddir/lib$library.a" 2>/dev/null | awk '$(NF-1) == "T" { print $NF " in " $1 }' |
-        grep -vE '^(dw_|_?_(asan|ubsan|tsan|sanitizer)|_GLOBAL__|asan\.|tsan\.|_sub_)'
+        grep -vE '^(dw_|_?_(asan|ubsan|tsan|sanitizer)|_GLOBAL__|asan\.|tsan\.|_sub_|recv in .*-reading\.o:)'
 done)"
 echo "1..$n"
