@@ -34,10 +34,13 @@
     X(INT, chsk_ws_kalive_ms, "chsk", "ws_kalive_ms", 25000, 100, 3600000)                                             \
     X(INT, chsk_ws_ping_timeout_ms, "chsk", "ws_ping_timeout_ms", 10000, 100, 3600000)                                 \
     X(INT, chsk_ws_barrier_ms, "chsk", "ws_barrier_ms", 100, 0, 60000)                                                 \
-    X(WORD, auth_uid, "auth", "uid", "session|remote_user|client_id|none", 0, 0)                                       \
+    X(WORD, auth_uid, "auth", "uid", "session|token|remote_user|client_id|none", 0, 0)                                 \
     X(STR, auth_session_cookie, "auth", "session_cookie", "dw_sid", 0, 0)                                              \
     X(STR, auth_session_sql, "auth", "session_sql", DW_SESSION_SQL, 0, 0)                                              \
     X(INT, auth_session_ms, "auth", "session_ms", 250, 1, 60000)                                                       \
+    X(STR, auth_token_key_file, "auth", "token_key_file", "", 0, 0)                                                    \
+    X(STR, auth_token_cookie, "auth", "token_cookie", "dw_token", 0, 0)                                                \
+    X(STR, auth_token_param, "auth", "token_param", "token", 0, 0)                                                     \
     X(WORD, auth_csrf, "auth", "csrf", "on|off", 0, 0)                                                                 \
     X(STR, auth_allowed_origins, "auth", "allowed_origins", "", 0, 0)                                                  \
     X(WORD, auth_require_uid, "auth", "require_uid", "off|on", 0, 0)                                                   \

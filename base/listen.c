@@ -18,9 +18,9 @@
 
 #define BACKLOG 4096
 
-static bool is_live(const struct sockaddr_un *name)
+static bool is_live(const struct sockaddr_un *name, int type)
 {
-    int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int probe = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
     bool live = probe >= 0 && connect(probe, (const struct sockaddr *)name, sizeof *name) == 0;
 
     if (probe >= 0)
@@ -41,7 +41,7 @@ static int open_unix(const char *path, int *descriptor, struct dw_err *err)
     if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
         return dw_err_set(err, DW_SYSTEM, "%s exists and is no socket: move it away, or listen elsewhere", path);
     if (lstat(path, &st) == 0) {
-        if (is_live(&name))
+        if (is_live(&name, SOCK_STREAM))
             return dw_err_set(err, DW_SYSTEM, "another program is listening on unix:%s", path);
         (void)unlink(path);
     }
@@ -63,6 +63,29 @@ static int open_unix(const char *path, int *descriptor, struct dw_err *err)
             path);
     *descriptor = fd;
     return DW_OK;
+}
+
+int dw_listen_private(const char *path, int *descriptor, struct dw_err *err)
+{
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    int fd, rc = DW_OK;
+
+    if (strlen(path) >= sizeof name.sun_path)
+        return dw_err_set(err, DW_CONF, "%s is too long for a socket's path", path);
+    memcpy(name.sun_path, path, strlen(path) + 1);
+    if (is_live(&name, SOCK_SEQPACKET))
+        return dw_err_set(err, DW_BUSY, "another process is listening on unix:%s", path);
+    (void)unlink(path);
+    fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    /* On Linux a socket's mode before bind() becomes its name's; a process's umask is its threads' in common. */
+    if (fd < 0 || fchmod(fd, 0600) != 0 || bind(fd, (const struct sockaddr *)&name, sizeof name) != 0 ||
+        listen(fd, BACKLOG) != 0)
+        rc = dw_err_set(err, DW_SYSTEM, "cannot listen on unix:%s: %s", path, strerror(errno));
+    if (rc != DW_OK && fd >= 0)
+        (void)close(fd);
+    if (rc == DW_OK)
+        *descriptor = fd;
+    return rc;
 }
 
 static int try_address(const struct addrinfo *info)

@@ -9,6 +9,9 @@
 /* Opens `address`, non-blocking, close-on-exec.  A Unix socket is made 0660; a dead one that is in the
  * way is replaced, a live one is not.  DW_CONF for an address that can't be read, DW_SYSTEM. */
 int dw_listen_open(const char *address, int *descriptor, struct dw_err *err);
+/* The same for a socket of whole messages (SOCK_SEQPACKET) that only its owner may connect to.  DW_BUSY: another
+ * process listens there. */
+int dw_listen_private(const char *path, int *descriptor, struct dw_err *err);
 /* Removes the Unix socket's name, if `address` is one. */
 void dw_listen_unlink(const char *address);
 

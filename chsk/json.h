@@ -6,6 +6,9 @@
 
 int dw_json_read(const char *bytes, size_t len, const struct dw_limits *limits, struct dw_arena *arena,
                  const struct dw_value **out, size_t *rest, struct dw_err *err);
+/* Strings for keys, and an object with a key twice is DW_INVALID: for texts whose readers must not disagree. */
+int dw_json_read_unique(const char *bytes, size_t len, const struct dw_limits *limits, struct dw_arena *arena,
+                        const struct dw_value **out, struct dw_err *err);
 int dw_json_write(const struct dw_value *value, struct dw_buf *out, struct dw_err *err);
 
 /* A string token: the bytes between the quotes when there are no escapes, else `value` holds the

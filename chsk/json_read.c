@@ -5,6 +5,8 @@
 #include "chsk/utf8.h"
 
 enum { IN_ARRAY, IN_OBJECT };
+/* How to read: keys become keywords where they can; an object that has a key twice is refused. */
+enum { KEYWORDS = 1, UNIQUE = 2 };
 /* What may come next inside a bracket. */
 enum { FIRST, NEXT, MORE };
 
@@ -83,19 +85,19 @@ static const struct dw_value *read_scalar(struct dw_reader *reader)
     return dw_json_word(reader);
 }
 
-static const struct dw_value *close_bracket(struct dw_reader *reader, const struct dw_frame *top)
+static const struct dw_value *close_bracket(struct dw_reader *reader, const struct dw_frame *top, unsigned how)
 {
     reader->p++;
     if (top->kind == IN_ARRAY)
         return dw_reader_close(reader, DW_T_VECTOR, DW_DUP_KEEP);
-    return dw_reader_close(reader, DW_T_MAP, DW_DUP_LAST);
+    return dw_reader_close(reader, DW_T_MAP, (how & UNIQUE) != 0 ? DW_DUP_REFUSE : DW_DUP_LAST);
 }
 
 /* Between values: a comma or the closing bracket. */
-static const struct dw_value *between(struct dw_reader *reader, struct dw_frame *top)
+static const struct dw_value *between(struct dw_reader *reader, struct dw_frame *top, unsigned how)
 {
     if (*reader->p == (top->kind == IN_ARRAY ? ']' : '}'))
-        return close_bracket(reader, top);
+        return close_bracket(reader, top, how);
     if (*reader->p != ',') {
         (void)dw_reader_bad(reader, "a comma or closing bracket is missing");
         return NULL;
@@ -118,22 +120,22 @@ static const struct dw_value *open_or_scalar(struct dw_reader *reader)
 }
 
 /* One step at a character that is no space; returns a finished value if it ends one. */
-static const struct dw_value *step(struct dw_reader *reader, bool keywords)
+static const struct dw_value *step(struct dw_reader *reader, unsigned how)
 {
     struct dw_frame *top = dw_reader_top(reader);
 
     if (top == NULL)
         return open_or_scalar(reader);
     if (top->state == NEXT)
-        return between(reader, top);
+        return between(reader, top, how);
     if (top->state == FIRST && *reader->p == (top->kind == IN_ARRAY ? ']' : '}'))
-        return close_bracket(reader, top);
+        return close_bracket(reader, top, how);
     if (top->kind == IN_OBJECT) {
         if (*reader->p != '"') {
             (void)dw_reader_bad(reader, "a key must be a string");
             return NULL;
         }
-        read_key(reader, keywords);
+        read_key(reader, (how & KEYWORDS) != 0);
         if (reader->code != 0)
             return NULL;
     }
@@ -141,7 +143,7 @@ static const struct dw_value *step(struct dw_reader *reader, bool keywords)
     return open_or_scalar(reader);
 }
 
-static void read_value(struct dw_reader *reader, bool keywords, const struct dw_value **out)
+static void read_value(struct dw_reader *reader, unsigned how, const struct dw_value **out)
 {
     while (reader->code == 0) {
         const struct dw_value *value;
@@ -151,7 +153,7 @@ static void read_value(struct dw_reader *reader, bool keywords, const struct dw_
             (void)dw_reader_bad(reader, reader->depth != 0 ? "unfinished array or object" : "no value");
             return;
         }
-        value = step(reader, keywords);
+        value = step(reader, how);
         if (value == NULL || reader->code != 0)
             continue;
         if (reader->depth == 0) {
@@ -163,12 +165,12 @@ static void read_value(struct dw_reader *reader, bool keywords, const struct dw_
 }
 
 static int read_json(const char *bytes, size_t len, const struct dw_limits *limits, struct dw_arena *arena,
-                     const struct dw_value **out, size_t *rest, struct dw_err *err, bool keywords)
+                     const struct dw_value **out, size_t *rest, struct dw_err *err, unsigned how)
 {
     struct dw_reader reader;
 
     if (dw_reader_init(&reader, bytes, len, limits, arena, err) == 0 && dw_reader_utf8(&reader) == 0)
-        read_value(&reader, keywords, out);
+        read_value(&reader, how, out);
     if (reader.code == 0 && rest == NULL) {
         dw_json_skip_space(&reader);
         if (reader.p != reader.end)
@@ -183,11 +185,17 @@ static int read_json(const char *bytes, size_t len, const struct dw_limits *limi
 int dw_json_read(const char *bytes, size_t len, const struct dw_limits *limits, struct dw_arena *arena,
                  const struct dw_value **out, size_t *rest, struct dw_err *err)
 {
-    return read_json(bytes, len, limits, arena, out, rest, err, false);
+    return read_json(bytes, len, limits, arena, out, rest, err, 0);
 }
 
 int dw_json_read_keywords(const char *bytes, size_t len, const struct dw_limits *limits, struct dw_arena *arena,
                           const struct dw_value **out, size_t *rest, struct dw_err *err)
 {
-    return read_json(bytes, len, limits, arena, out, rest, err, true);
+    return read_json(bytes, len, limits, arena, out, rest, err, KEYWORDS);
+}
+
+int dw_json_read_unique(const char *bytes, size_t len, const struct dw_limits *limits, struct dw_arena *arena,
+                        const struct dw_value **out, struct dw_err *err)
+{
+    return read_json(bytes, len, limits, arena, out, NULL, err, UNIQUE);
 }

@@ -12,6 +12,6 @@ struct dw_command {
 };
 
 extern const struct dw_command dw_command_doctor, dw_command_gc, dw_command_inbox, dw_command_init, dw_command_listen,
-    dw_command_online, dw_command_push, dw_command_reply, dw_command_status;
+    dw_command_online, dw_command_push, dw_command_reply, dw_command_status, dw_command_token;
 
 #endif

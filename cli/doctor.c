@@ -77,7 +77,7 @@ static int load(struct dw_cli *cli, struct dw_doctor *d, struct dw_conf *conf, s
 static void check_security(struct dw_doctor *d)
 {
     const struct dw_conf *conf = d->conf;
-    bool by_cookie = is(conf->auth_uid, "session") || is(conf->auth_uid, "remote_user");
+    bool by_cookie = !is(conf->auth_uid, "client_id") && !is(conf->auth_uid, "none");
     bool any_origin = is(conf->auth_allowed_origins, "*");
 
     if (is(conf->auth_csrf, "off") && any_origin && by_cookie)
@@ -112,23 +112,32 @@ static int count_worker(void *context, const struct dw_worker *worker)
     return DW_OK;
 }
 
+static void check_session_sql(struct dw_doctor *d, struct dw_store *store)
+{
+    struct dw_session session;
+    struct dw_err err = {.code = 0};
+    int rc;
+
+    memset(&session, 0, sizeof session);
+    rc = dw_store_session(store, "dumbwaiter-doctor", dw_clock_wall_ms(), &session, &err);
+    dw_session_fini(&session);
+    if (rc != DW_OK)
+        dw_doctor_say(d, DW_FINDING_FAIL, "session", "auth.session_sql does not work: %s", dw_err_say(&err, rc));
+    else
+        dw_doctor_say(d, DW_FINDING_OK, "session", "auth.session_sql can be run");
+}
+
 /* Opens the queue as the programs do: only where nothing so far speaks against it. */
 static void check_store(struct dw_doctor *d, struct dw_cli *cli)
 {
-    struct dw_session session;
     struct dw_err err = {.code = 0};
     int counts[2] = {0, 0};
     int rc;
 
     if (!d->usable || dw_cli_open(cli, false) != DW_EXIT_GO_ON)
         return;
-    memset(&session, 0, sizeof session);
-    rc = dw_store_session(cli->store, "dumbwaiter-doctor", dw_clock_wall_ms(), &session, &err);
-    dw_session_fini(&session);
-    if (rc != DW_OK)
-        dw_doctor_say(d, DW_FINDING_FAIL, "session", "auth.session_sql does not work: %s", dw_err_say(&err, rc));
-    else
-        dw_doctor_say(d, DW_FINDING_OK, "session", "auth.session_sql can be run");
+    if (!is(d->conf->auth_uid, "token")) /* else nobody runs it */
+        check_session_sql(d, cli->store);
     rc = dw_store_workers(cli->store, count_worker, counts, &err);
     if (rc != DW_OK)
         dw_doctor_say(d, DW_FINDING_FAIL, "workers", "%s", dw_err_say(&err, rc));

@@ -4,6 +4,7 @@
  * kernel knows better (access control lists, read-only mounts). */
 #include "cli/doctor.h"
 
+#include "hub/keyfile.h"
 #include "store/inspect.h"
 #include "store/netfs.h"
 
@@ -312,6 +313,55 @@ static void check_state(struct dw_doctor *d)
         dw_doctor_say(d, DW_FINDING_OK, "state", "%s may use %s and all that is in it", d->user, folder);
 }
 
+/* The key of signed tokens at `path`, which is there. */
+static void check_key(struct dw_doctor *d, const char *path, const struct stat *st, bool used)
+{
+    struct dw_token_keys keys;
+    struct dw_err err = {.code = 0};
+    char owner[64];
+    int rc = DW_OK;
+
+    memset(&keys, 0, sizeof keys);
+    if (access(path, R_OK) == 0) /* else nothing can be said about what is in it */
+        rc = dw_keyfile_read(path, &keys, &err);
+    if ((st->st_mode & S_IRWXO) != 0)
+        dw_doctor_say(d, DW_FINDING_FAIL, "token",
+                      "every user of this machine may read or change %s (mode %04o), and so make tokens for anybody: "
+                      "chmod o-rwx it, and put a new key in, for it may be known",
+                      path, (unsigned)(st->st_mode & 07777));
+    else if (used && !may(d, path, R_OK))
+        dw_doctor_say(d, DW_FINDING_FAIL, "token", "%s may not read the key file %s (mode %04o, it belongs to %s)",
+                      d->user, path, (unsigned)(st->st_mode & 07777), owner_of(path, owner, sizeof owner));
+    else if (used && rc != DW_OK)
+        dw_doctor_say(d, DW_FINDING_FAIL, "token", "%s", dw_err_say(&err, rc));
+    else if (used && keys.count > 1)
+        dw_doctor_say(d, DW_FINDING_OK, "token", "%s may read %s; it has two keys, the second for old tokens", d->user,
+                      path);
+    else if (used)
+        dw_doctor_say(d, DW_FINDING_OK, "token", "%s may read %s", d->user, path);
+    dw_token_keys_wipe(&keys);
+}
+
+static void check_tokens(struct dw_doctor *d)
+{
+    bool used = strcmp(d->conf->auth_uid, "token") == 0;
+    struct dw_buf path = DW_BUF_INIT;
+    struct dw_err err = {.code = 0};
+    struct stat st;
+    int rc = dw_keyfile_path(d->conf, &path, &err);
+
+    if (rc != DW_OK)
+        dw_doctor_say(d, DW_FINDING_FAIL, "token", "%s: no program starts with this", dw_err_say(&err, rc));
+    else if (stat(dw_buf_str(&path), &st) == 0)
+        check_key(d, dw_buf_str(&path), &st, used);
+    else if (used && errno == ENOENT)
+        dw_doctor_say(d, DW_FINDING_FAIL, "token", "there is no key file %s: `dumbwaiter init --db %s` makes it",
+                      dw_buf_str(&path), d->path);
+    else if (used)
+        dw_doctor_say(d, DW_FINDING_FAIL, "token", "%s: %s", dw_buf_str(&path), strerror(errno));
+    dw_buf_fini(&path);
+}
+
 void dw_doctor_files(struct dw_doctor *d)
 {
     char folder[4096];
@@ -323,6 +373,7 @@ void dw_doctor_files(struct dw_doctor *d)
     check_served(d, folder);
     check_queue(d);
     check_state(d);
+    check_tokens(d);
 }
 
 /* ---- what is in them ---- */

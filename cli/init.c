@@ -1,6 +1,7 @@
 /* dumbwaiter init: makes the queue and the state folder, or brings old ones up to date. */
 #include "cli/cli.h"
 #include "cli/output.h"
+#include "hub/keyfile.h"
 #include "store/inspect.h"
 
 #include <grp.h>
@@ -13,9 +14,9 @@
 static const char help[] =
     "Usage: dumbwaiter init [--db FILE]\n"
     "\n"
-    "Makes the queue file, or adds the queue's tables to your application's own SQLite database, and the folder\n"
-    "FILE-dw beside it.  What is there already is kept; tables of an older version are upgraded.  Run it as often\n"
-    "as you like.\n"
+    "Makes the queue file, or adds the queue's tables to your application's own SQLite database, the folder FILE-dw\n"
+    "beside it, and the key of signed tokens in there.  What is there already is kept; tables of an older version\n"
+    "are upgraded.  Run it as often as you like.\n"
     "\n"
     "New files may be read and written by their owner and group.  Run it as the user that the web server runs the\n"
     "application as; files that root makes get the owner of the folder that they are in.\n";
@@ -73,6 +74,20 @@ static void add_steps(struct dw_buf *out, const char *path)
                 path, path, path);
 }
 
+/* A key for signed tokens, so that whoever wants them needs nothing but the setting. */
+static int make_key(const struct dw_cli *cli, struct dw_buf *out, struct dw_err *err)
+{
+    struct dw_buf key = DW_BUF_INIT;
+    int rc = dw_keyfile_path(&cli->conf, &key, err);
+
+    if (rc == DW_OK)
+        rc = dw_keyfile_make(&cli->conf, dw_buf_str(&key), err);
+    if (rc == DW_OK)
+        dw_buf_addf(out, "Key:    %s\n", dw_buf_str(&key));
+    dw_buf_fini(&key);
+    return rc;
+}
+
 static int run(struct dw_cli *cli, int argc, char *const *argv)
 {
     struct dw_inspection before;
@@ -96,6 +111,9 @@ static int run(struct dw_cli *cli, int argc, char *const *argv)
     rc = dw_inspect(path, DW_INSPECT_QUEUE, 0, &after, &err);
     if (rc == DW_OK) {
         add_result(&out, path, &before, &after);
+        rc = make_key(cli, &out, &err);
+    }
+    if (rc == DW_OK) {
         add_steps(&out, path);
     }
     status = rc == DW_OK ? dw_output(cli, &out) : dw_cli_fail(cli, &err, rc);

@@ -8,7 +8,7 @@
 
 static const struct dw_command *const commands[] = {
     &dw_command_init,   &dw_command_push, &dw_command_inbox,  &dw_command_reply,  &dw_command_online,
-    &dw_command_status, &dw_command_gc,   &dw_command_doctor, &dw_command_listen,
+    &dw_command_status, &dw_command_gc,   &dw_command_doctor, &dw_command_listen, &dw_command_token,
 };
 #define COMMANDS (sizeof commands / sizeof commands[0])
 

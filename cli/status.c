@@ -99,6 +99,7 @@ static int json_worker(void *context, const struct dw_worker *worker)
     json_key(r, "alive");
     dw_buf_adds(&r->out, worker->alive ? "true" : "false");
     json_int(r, "parked", worker->parked);
+    json_int(r, "lent", worker->lent);
     json_int(r, "websockets", sockets);
     json_close(r, '}');
     return DW_OK;

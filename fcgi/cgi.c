@@ -10,6 +10,7 @@
 #include "fcgi/webroot.h"
 #include "hub/arrival.h"
 #include "hub/house.h"
+#include "hub/identity_token.h"
 #include "hub/lot.h"
 #include "hub/serve.h"
 #include "store/wake.h"
@@ -191,7 +192,9 @@ static void note_arrival(struct cgi *cgi, const struct dw_request *request)
     if (request->upgrade != NULL || request->websocket_key != NULL)
         return; /* the opening of a WebSocket is no poll and proves nothing */
     if (request->method != NULL && strcmp(request->method, "GET") == 0 &&
-        dw_arrival_of(query, strlen(query), cookie, strlen(cookie), user, strlen(user), &arrival) && !arrival.handshake)
+        dw_arrival_of(query, strlen(query), dw_identity_token_param(cgi->hub.conf), cookie, strlen(cookie), user,
+                      strlen(user), &arrival) &&
+        !arrival.handshake)
         dw_store_arrival_note(cgi->store, arrival.key, arrival.udt);
 }
 

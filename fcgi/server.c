@@ -11,6 +11,7 @@
 #include "fcgi/message.h"
 #include "fcgi/server_internal.h"
 #include "hub/arrival.h"
+#include "hub/identity_token.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,19 +24,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* What an epoll event is about. */
-enum kind { KIND_PARKED, KIND_ARRIVING, KIND_LEAVING, KIND_LISTEN, KIND_NOTIFY, KIND_SIGNAL, KIND_WAKE };
-#define KIND_MASK 7u
-
 #define EVENTS 256
 #define RECEIVE_ROUND 64    /* pieces read before looking at anything else */
 #define ACCEPT_ROUND 64     /* connections accepted before looking at anything else */
 #define ACCEPT_PAUSE_MS 100 /* when out of descriptors */
 #define STOP_PATIENCE_MS 5000
-#define LOOP_SESSION_MS 50 /* likewise while it looks a session up again */
-#define LOOP_BUSY_MS 20    /* everyone waits while the loop waits for a lock: what needs it is tried again */
 
-static bool watch(struct dw_fcgi *fcgi, int op, int descriptor, uint32_t events, void *pointer, enum kind kind)
+bool dw_fcgi_watch(struct dw_fcgi *fcgi, int op, int descriptor, uint32_t events, void *pointer, enum dw_fcgi_kind kind)
 {
     struct epoll_event event = {.events = events, .data.u64 = (uint64_t)(uintptr_t)pointer | (uint64_t)kind};
 
@@ -86,7 +81,9 @@ static void note_arrival(struct dw_fcgi *fcgi, const struct dw_inflow *inflow)
         return;
     if (method == NULL || method_len != 3 || memcmp(method, "GET", 3) != 0 || query == NULL)
         return;
-    if (dw_arrival_of(query, query_len, cookie, cookie_len, user, user_len, &arrival) && !arrival.handshake)
+    if (dw_arrival_of(query, query_len, dw_identity_token_param(fcgi->backend.hub.conf), cookie, cookie_len, user,
+                      user_len, &arrival) &&
+        !arrival.handshake)
         dw_store_arrival_note(fcgi->backend.house_store, arrival.key, arrival.udt);
 }
 
@@ -126,7 +123,7 @@ static void arrive(struct dw_fcgi *fcgi, int descriptor)
     link->descriptor = descriptor;
     link->deadline_ms = dw_clock_mono_ms() + fcgi->request_ms;
     state = receive(fcgi, link); /* most requests are there when their connection is */
-    if (state == DW_INFLOW_MORE && !watch(fcgi, EPOLL_CTL_ADD, descriptor, EPOLLIN, link, KIND_ARRIVING))
+    if (state == DW_INFLOW_MORE && !dw_fcgi_watch(fcgi, EPOLL_CTL_ADD, descriptor, EPOLLIN, link, DW_KIND_ARRIVING))
         state = DW_INFLOW_BROKEN;
     if (state == DW_INFLOW_MORE)
         dw_links_add(&fcgi->arriving, link);
@@ -138,7 +135,7 @@ static void pause_accepting(struct dw_fcgi *fcgi)
 {
     dw_log_warn("out of file descriptors: new connections wait");
     fcgi->accept_again_ms = dw_clock_mono_ms() + ACCEPT_PAUSE_MS;
-    (void)watch(fcgi, EPOLL_CTL_MOD, fcgi->listen_fd, 0, NULL, KIND_LISTEN);
+    (void)dw_fcgi_watch(fcgi, EPOLL_CTL_MOD, fcgi->listen_fd, 0, NULL, DW_KIND_LISTEN);
 }
 
 static void on_listen(struct dw_fcgi *fcgi)
@@ -167,112 +164,16 @@ static void on_leaving(struct dw_fcgi *fcgi, struct dw_link *link)
     dw_link_free(link);
 }
 
-static void leave(struct dw_fcgi *fcgi, struct dw_link *link)
+void dw_fcgi_leave(struct dw_fcgi *fcgi, struct dw_link *link)
 {
     dw_links_add(&fcgi->leaving, link);
     /* It may still be in the set from its time as a parked request. */
     (void)epoll_ctl(fcgi->epoll_fd, EPOLL_CTL_DEL, link->descriptor, NULL);
-    if (!watch(fcgi, EPOLL_CTL_ADD, link->descriptor, EPOLLOUT, link, KIND_LEAVING)) {
+    if (!dw_fcgi_watch(fcgi, EPOLL_CTL_ADD, link->descriptor, EPOLLOUT, link, DW_KIND_LEAVING)) {
         (void)close(link->descriptor);
         dw_links_remove(&fcgi->leaving, link);
         dw_link_free(link);
     }
-}
-
-static void on_answer(void *context, struct dw_parked *parked, const struct dw_answer *answer)
-{
-    struct dw_fcgi *fcgi = context;
-    int descriptor = parked->connection.fcgi.descriptor;
-    struct dw_link *link;
-    size_t written = 0;
-    int state;
-
-    dw_output_records(&fcgi->scratch, &fcgi->head, parked->connection.fcgi.request_id, answer);
-    if (dw_buf_failed(&fcgi->scratch)) {
-        (void)close(descriptor);
-        return;
-    }
-    state = dw_output_write(descriptor, &fcgi->scratch, &written);
-    if (state > 0 && parked->kind == DW_PARKED_POLL)
-        dw_store_claim_sent(fcgi->store, parked->slot, parked->epoch);
-    if (state != 0)
-        return;
-    link = dw_output_link(fcgi, descriptor, &fcgi->scratch, written);
-    if (link != NULL)
-        leave(fcgi, link);
-    else
-        (void)close(descriptor);
-}
-
-static void on_departed(void *context, const struct dw_departed *departed)
-{
-    struct dw_fcgi *fcgi = context;
-
-    dw_house_departed(fcgi->backend.house, departed);
-}
-
-/* ---- parked ---- */
-
-/* Anything from the peer of a parked request but silence: stray bytes, or its end. */
-static void on_parked(struct dw_fcgi *fcgi, struct dw_parked *parked)
-{
-    int descriptor = parked->connection.fcgi.descriptor;
-    char piece[1024];
-    ssize_t got;
-
-    do {
-        got = recv(descriptor, piece, sizeof piece, MSG_DONTWAIT);
-    } while (got > 0 || (got < 0 && errno == EINTR));
-    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-        return;
-    dw_output_end(descriptor, &fcgi->scratch, &fcgi->head, parked->connection.fcgi.request_id);
-    dw_lot_drop(fcgi->lot, parked);
-}
-
-static int open_lot(struct dw_fcgi *fcgi, struct dw_err *err)
-{
-    const struct dw_lot_callbacks callbacks = {.answer = on_answer, .departed = on_departed, .context = fcgi};
-    struct dw_store_options options = dw_hub_store_options(fcgi->conf, false);
-    int rc = DW_OK;
-
-    if (fcgi->lot != NULL)
-        return DW_OK;
-    if (options.busy_ms > LOOP_BUSY_MS)
-        options.busy_ms = LOOP_BUSY_MS;
-    if (options.session_ms > LOOP_SESSION_MS)
-        options.session_ms = LOOP_SESSION_MS;
-    if (fcgi->store == NULL)
-        rc = dw_store_open_sqlite(&options, &fcgi->store, err);
-    if (rc == DW_OK && fcgi->wake == NULL)
-        rc = dw_wake_open(fcgi->store, DW_WAKE_AUTO, &fcgi->wake, err);
-    if (rc != DW_OK)
-        return rc;
-    fcgi->lot = dw_lot_new(&fcgi->backend.hub, fcgi->store, &callbacks, err);
-    if (fcgi->lot == NULL)
-        return err->code;
-    if (!watch(fcgi, EPOLL_CTL_ADD, dw_wake_fd(fcgi->wake), EPOLLIN, NULL, KIND_WAKE)) {
-        dw_lot_free(fcgi->lot);
-        fcgi->lot = NULL;
-        return dw_err_set(err, DW_SYSTEM, "cannot watch the doorbell: %s", strerror(errno));
-    }
-    return DW_OK;
-}
-
-static void park(struct dw_fcgi *fcgi, struct dw_parked *parked)
-{
-    int descriptor = parked->connection.fcgi.descriptor;
-    struct dw_err err = {0};
-    int rc = open_lot(fcgi, &err);
-
-    if (rc == DW_OK && !watch(fcgi, EPOLL_CTL_ADD, descriptor, EPOLLIN | EPOLLRDHUP, parked, KIND_PARKED))
-        rc = dw_err_set(&err, DW_SYSTEM, "%s", strerror(errno));
-    if (rc == DW_OK) {
-        dw_lot_adopt(fcgi->lot, parked);
-        return;
-    }
-    dw_log_error("a request can't be held: %s", dw_err_say(&err, rc));
-    (void)close(descriptor);
-    free(parked);
 }
 
 /* What the readers have handed over. */
@@ -292,20 +193,20 @@ static void on_notify(struct dw_fcgi *fcgi)
     while (parked != NULL) {
         struct dw_parked *next = parked->later;
 
-        park(fcgi, parked);
+        dw_fcgi_park(fcgi, parked);
         parked = next;
     }
     while (link != NULL) {
         struct dw_link *next = link->next;
 
-        leave(fcgi, link);
+        dw_fcgi_leave(fcgi, link);
         link = next;
     }
 }
 
 static void on_wake(struct dw_fcgi *fcgi)
 {
-    if (!dw_wake_check(fcgi->wake))
+    if (fcgi->wake == NULL || !dw_wake_check(fcgi->wake)) /* it may have been let go in the same batch of events */
         return;
     dw_lot_wake(fcgi->lot);
     dw_house_active(fcgi->backend.house);
@@ -325,6 +226,7 @@ static void begin_stop(struct dw_fcgi *fcgi)
     (void)epoll_ctl(fcgi->epoll_fd, EPOLL_CTL_DEL, fcgi->listen_fd, NULL);
     if (fcgi->lot != NULL)
         dw_lot_drain(fcgi->lot);
+    dw_handover_stop(fcgi);
 }
 
 static bool is_stopped(struct dw_fcgi *fcgi, int64_t now)
@@ -372,16 +274,16 @@ static void on_connections(struct dw_fcgi *fcgi, const struct epoll_event *event
     int i;
 
     for (i = 0; i < count; i++) {
-        void *pointer = (void *)(uintptr_t)(events[i].data.u64 & ~(uint64_t)KIND_MASK);
+        void *pointer = (void *)(uintptr_t)(events[i].data.u64 & ~(uint64_t)DW_KIND_MASK);
 
-        switch ((enum kind)(events[i].data.u64 & KIND_MASK)) {
-        case KIND_PARKED:
-            on_parked(fcgi, pointer);
+        switch ((enum dw_fcgi_kind)(events[i].data.u64 & DW_KIND_MASK)) {
+        case DW_KIND_PARKED:
+            dw_fcgi_on_parked(fcgi, pointer);
             break;
-        case KIND_ARRIVING:
+        case DW_KIND_ARRIVING:
             on_arriving(fcgi, pointer);
             break;
-        case KIND_LEAVING:
+        case DW_KIND_LEAVING:
             on_leaving(fcgi, pointer);
             break;
         default:
@@ -395,17 +297,21 @@ static void on_others(struct dw_fcgi *fcgi, const struct epoll_event *events, in
     int i;
 
     for (i = 0; i < count; i++) {
-        switch ((enum kind)(events[i].data.u64 & KIND_MASK)) {
-        case KIND_WAKE:
+        switch ((enum dw_fcgi_kind)(events[i].data.u64 & DW_KIND_MASK)) {
+        case DW_KIND_WAKE:
             on_wake(fcgi);
             break;
-        case KIND_NOTIFY:
+        case DW_KIND_NOTIFY:
             on_notify(fcgi);
             break;
-        case KIND_SIGNAL:
+        case DW_KIND_SIGNAL:
             on_signal(fcgi);
             break;
-        case KIND_LISTEN:
+        case DW_KIND_HANDOVER:
+            dw_handover_event(fcgi,
+                              (struct dw_handover_end *)(uintptr_t)(events[i].data.u64 & ~(uint64_t)DW_KIND_MASK));
+            break;
+        case DW_KIND_LISTEN:
             if (!fcgi->stopping)
                 on_listen(fcgi);
             break;
@@ -436,7 +342,7 @@ static int loop(struct dw_fcgi *fcgi, struct dw_err *err)
         (void)dw_links_close_overdue(&fcgi->leaving, now);
         if (fcgi->accept_again_ms != 0 && fcgi->accept_again_ms <= now && !fcgi->stopping) {
             fcgi->accept_again_ms = 0;
-            (void)watch(fcgi, EPOLL_CTL_MOD, fcgi->listen_fd, EPOLLIN, NULL, KIND_LISTEN);
+            (void)dw_fcgi_watch(fcgi, EPOLL_CTL_MOD, fcgi->listen_fd, EPOLLIN, NULL, DW_KIND_LISTEN);
         }
     }
     return DW_OK;
@@ -469,9 +375,9 @@ static int open_loop(struct dw_fcgi *fcgi, struct dw_err *err)
     fcgi->notify_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (fcgi->epoll_fd < 0 || fcgi->notify_fd < 0 || open_signals(fcgi) < 0 || flags < 0 ||
         fcntl(fcgi->listen_fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
-        !watch(fcgi, EPOLL_CTL_ADD, fcgi->listen_fd, EPOLLIN, NULL, KIND_LISTEN) ||
-        !watch(fcgi, EPOLL_CTL_ADD, fcgi->notify_fd, EPOLLIN, NULL, KIND_NOTIFY) ||
-        !watch(fcgi, EPOLL_CTL_ADD, fcgi->signal_fd, EPOLLIN, NULL, KIND_SIGNAL))
+        !dw_fcgi_watch(fcgi, EPOLL_CTL_ADD, fcgi->listen_fd, EPOLLIN, NULL, DW_KIND_LISTEN) ||
+        !dw_fcgi_watch(fcgi, EPOLL_CTL_ADD, fcgi->notify_fd, EPOLLIN, NULL, DW_KIND_NOTIFY) ||
+        !dw_fcgi_watch(fcgi, EPOLL_CTL_ADD, fcgi->signal_fd, EPOLLIN, NULL, DW_KIND_SIGNAL))
         return dw_err_set(err, DW_SYSTEM, "cannot set up the event loop: %s", strerror(errno));
     return DW_OK;
 }
@@ -484,6 +390,7 @@ static void close_all(struct dw_fcgi *fcgi)
     (void)dw_links_close_overdue(&fcgi->leaving, INT64_MAX);
     dw_lot_free(fcgi->lot);
     dw_wake_close(fcgi->wake);
+    dw_handover_fini(fcgi);
     dw_store_close(fcgi->store);
     dw_backend_close(fcgi);
     if (fcgi->signal_fd >= 0)
@@ -512,8 +419,10 @@ int dw_server_run(const struct dw_server_options *options, struct dw_err *err)
         .work = PTHREAD_COND_INITIALIZER,
         .backend.mutex = PTHREAD_MUTEX_INITIALIZER,
     };
-    int rc = open_loop(&fcgi, err);
+    int rc;
 
+    dw_handover_init(&fcgi.handover);
+    rc = open_loop(&fcgi, err);
     if (rc == DW_OK && !options->lazy)
         rc = dw_backend_open(&fcgi, NULL, err);
     if (rc == DW_OK)

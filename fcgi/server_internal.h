@@ -1,9 +1,11 @@
 /* What the server's files share: the loop (server.c), the readers (reader.c), the opening of the queue
- * (backend.c), the answers' way out (output.c) and lists of connections (links.c). */
+ * (backend.c), the answers' way out (output.c) and lists of connections (links.c),
+ * what is parked (parking.c) and its passing on to another process (handover.c). */
 #ifndef DW_FCGI_SERVER_INTERNAL_H
 #define DW_FCGI_SERVER_INTERNAL_H
 
 #include "base/buf.h"
+#include "fcgi/handover.h"
 #include "fcgi/record.h"
 #include "fcgi/server.h"
 #include "hub/house.h"
@@ -33,6 +35,19 @@ struct dw_links {
     struct dw_link *first, *last;
 };
 
+/* What an epoll event is about: in the low bits of its pointer. */
+enum dw_fcgi_kind {
+    DW_KIND_PARKED,
+    DW_KIND_ARRIVING,
+    DW_KIND_LEAVING,
+    DW_KIND_LISTEN,
+    DW_KIND_NOTIFY,
+    DW_KIND_SIGNAL,
+    DW_KIND_WAKE,
+    DW_KIND_HANDOVER, /* the pointer is to a struct dw_handover_end */
+};
+#define DW_KIND_MASK 7u
+
 /* What the queue and its threads are made of once they are open. */
 struct dw_backend {
     pthread_mutex_t mutex; /* guards opening */
@@ -61,6 +76,7 @@ struct dw_fcgi {
     struct dw_store *store;
     struct dw_lot *lot;
     struct dw_wake *wake;
+    struct dw_handover handover;
     /* between loop and readers, under `mutex` */
     pthread_mutex_t mutex;
     pthread_cond_t work;
@@ -75,6 +91,23 @@ struct dw_fcgi {
     size_t reader_count;
     struct dw_buf scratch, head; /* loop thread: an answer being put together */
 };
+
+/* server.c: loop thread */
+/* epoll_ctl; `pointer` is aligned to 8. */
+bool dw_fcgi_watch(struct dw_fcgi *fcgi, int op, int descriptor, uint32_t events, void *pointer,
+                   enum dw_fcgi_kind kind);
+/* Has the rest of an answer written when its peer can take it. */
+void dw_fcgi_leave(struct dw_fcgi *fcgi, struct dw_link *link);
+
+/* parking.c: loop thread */
+/* Takes over a request that the readers parked: holds it, or lends it to the process that its row names. */
+void dw_fcgi_park(struct dw_fcgi *fcgi, struct dw_parked *parked);
+/* Holds it here. */
+void dw_fcgi_hold(struct dw_fcgi *fcgi, struct dw_parked *parked);
+/* Answers it with its time-out: it can't be held where its row says that it is. */
+void dw_fcgi_turn_back(struct dw_fcgi *fcgi, struct dw_parked *parked);
+/* Something happened on a parked request's connection. */
+void dw_fcgi_on_parked(struct dw_fcgi *fcgi, struct dw_parked *parked);
 
 /* backend.c: opens the queue unless it is open; `env` (may be NULL) is the request's parameters.  Any
  * thread.  When the request asks for other settings than this process serves: DW_CONF, or DW_BUSY, and the

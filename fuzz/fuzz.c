@@ -22,6 +22,7 @@ const struct fuzz_target fuzz_targets[] = {
     {"envelope", "envelope", fuzz_envelope},
     {"params", "params", fuzz_params},
     {"record", "record", fuzz_record},
+    {"token", "token", fuzz_token},
 };
 
 const size_t fuzz_target_count = sizeof fuzz_targets / sizeof fuzz_targets[0];

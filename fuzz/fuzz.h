@@ -57,5 +57,7 @@ void fuzz_cross(const char *bytes, size_t len);
 void fuzz_envelope(const char *bytes, size_t len);
 void fuzz_params(const char *bytes, size_t len);
 void fuzz_record(const char *bytes, size_t len);
+/* tokens.c */
+void fuzz_token(const char *bytes, size_t len);
 
 #endif

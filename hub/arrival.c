@@ -7,7 +7,7 @@
 #include <strings.h>
 
 /* FNV-1a, with an end mark so that fields don't run into each other.  No secret depends on it: who could
- * make another client's key would have to know that client's cookies. */
+ * make another client's key would have to know that client's cookies or token. */
 static uint64_t hash(uint64_t state, const char *bytes, size_t len)
 {
     size_t i;
@@ -34,11 +34,11 @@ static int64_t number(const char *digits, size_t len)
     return value;
 }
 
-bool dw_arrival_of(const char *query, size_t query_len, const char *cookie, size_t cookie_len, const char *user,
-                   size_t user_len, struct dw_arrival *arrival)
+bool dw_arrival_of(const char *query, size_t query_len, const char *token, const char *cookie, size_t cookie_len,
+                   const char *user, size_t user_len, struct dw_arrival *arrival)
 {
-    const char *end = query + query_len, *field, *next, *id = NULL;
-    size_t id_len = 0;
+    const char *end = query + query_len, *field, *next, *id = NULL, *who = NULL;
+    size_t id_len = 0, who_len = 0;
 
     memset(arrival, 0, sizeof *arrival);
     for (field = query; field < end; field = next + 1) {
@@ -48,6 +48,9 @@ bool dw_arrival_of(const char *query, size_t query_len, const char *cookie, size
         if (is_named(field, (size_t)(next - field), "client-id")) {
             id = field;
             id_len = (size_t)(next - field);
+        } else if (token != NULL && is_named(field, (size_t)(next - field), token)) {
+            who = field;
+            who_len = (size_t)(next - field);
         } else if (is_named(field, (size_t)(next - field), "udt") && next - field > 4) {
             arrival->udt = number(field + 4, (size_t)(next - field) - 4);
         } else if (is_named(field, (size_t)(next - field), "handshake?") ||
@@ -57,7 +60,8 @@ bool dw_arrival_of(const char *query, size_t query_len, const char *cookie, size
     }
     if (id == NULL)
         return false;
-    arrival->key = hash(hash(hash(UINT64_C(14695981039346656037), id, id_len), cookie, cookie_len), user, user_len);
+    arrival->key = hash(UINT64_C(14695981039346656037), id, id_len);
+    arrival->key = hash(hash(hash(arrival->key, who, who_len), cookie, cookie_len), user, user_len);
     if (arrival->key == 0)
         arrival->key = 1;
     return true;

@@ -361,6 +361,16 @@ static void tick(struct dw_house *house, int64_t now)
     }
 }
 
+bool dw_house_is_keeper(struct dw_house *house)
+{
+    bool keeper;
+
+    (void)pthread_mutex_lock(&house->mutex);
+    keeper = house->keeper;
+    (void)pthread_mutex_unlock(&house->mutex);
+    return keeper;
+}
+
 void dw_house_leave(struct dw_house *house)
 {
     dw_store_housekeeper_leave(house->store);

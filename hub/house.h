@@ -9,6 +9,8 @@
 #include "hub/hub.h"
 #include "store/store.h"
 
+#include <stdbool.h>
+
 struct dw_house;
 
 /* `store` belongs to the thread that runs or steps the house.  NULL: out of memory. */
@@ -24,6 +26,9 @@ void dw_house_active(struct dw_house *house);
 
 /* Does what is due; returns when to call again (monotonic ms). */
 int64_t dw_house_step(struct dw_house *house);
+
+/* Any thread: does this process keep house now? */
+bool dw_house_is_keeper(struct dw_house *house);
 
 /* Lets another process keep house, until the next step.  For who will not step for long. */
 void dw_house_leave(struct dw_house *house);

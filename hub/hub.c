@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "hub/keyfile.h"
 
 #include <string.h>
 
@@ -10,11 +11,19 @@
 #define HOLDERS_CGI 12
 #define HOLDERS_FASTCGI 60
 
+/* A process that serves one request after the other has lent one poll at most (and one whose return has not
+ * been counted yet).  One that serves more at a time holds them better itself. */
+#define LENT_MOST 2
+
 int dw_hub_init(struct dw_hub *hub, struct dw_conf *conf, enum dw_serving serving, struct dw_err *err)
 {
+    struct dw_buf key_path = DW_BUF_INIT;
+    int rc;
+
     memset(hub, 0, sizeof *hub);
     hub->conf = conf;
     atomic_init(&hub->worker, -1);
+    atomic_init(&hub->holder, -1);
     hub->packer = dw_packer_find(conf->chsk_packer);
     if (hub->packer == NULL)
         return dw_err_set(err, DW_CONF, "chsk.packer names no packer: \"%s\"", conf->chsk_packer);
@@ -28,6 +37,10 @@ int dw_hub_init(struct dw_hub *hub, struct dw_conf *conf, enum dw_serving servin
     hub->holders_max = conf->limits_holders;
     if (hub->holders_max == 0)
         hub->holders_max = serving == DW_SERVING_CGI ? HOLDERS_CGI : HOLDERS_FASTCGI;
+    rc = dw_keyfile_path(conf, &key_path, err); /* nobody should have to send a token to learn of a bad one */
+    dw_buf_fini(&key_path);
+    if (rc != DW_OK)
+        return rc;
     if (strcmp(conf->auth_csrf, "off") == 0)
         dw_log_warn("auth.csrf is off: any web page that a user visits can send in that user's name");
     return DW_OK;
@@ -58,6 +71,17 @@ bool dw_hub_full(struct dw_hub *hub, struct dw_store *store)
     if (parked > 0)
         return false;
     return dw_store_holders(store, hub->worker, &holders, NULL) == DW_OK && holders >= hub->holders_max;
+}
+
+int32_t dw_hub_holder(struct dw_hub *hub, struct dw_store *store)
+{
+    int32_t self = atomic_load_explicit(&hub->worker, memory_order_relaxed);
+    int32_t holder = atomic_load_explicit(&hub->holder, memory_order_relaxed);
+
+    if (holder < 0 || self < 0 || atomic_load_explicit(&hub->parked, memory_order_relaxed) > 0 ||
+        dw_store_worker_lent(store, self, 0) >= LENT_MOST)
+        return self;
+    return holder;
 }
 
 int64_t dw_hub_retry_ms(const struct dw_hub *hub)

@@ -55,6 +55,7 @@ struct dw_hub {
     const char *inbox_format;
     int64_t holders_max;    /* processes that may hold polls; 0: any number */
     _Atomic int32_t worker; /* this process's slot; another once the state was lost */
+    _Atomic int32_t holder; /* the worker that this process may lend its polls to; -1: none */
     _Atomic uint32_t parked;
     _Atomic bool draining; /* going down: hold nothing any more */
     struct dw_counters counters;
@@ -80,6 +81,11 @@ static inline void dw_counter_add(_Atomic uint64_t *counter, uint64_t n)
 /* True when no further poll can be held here: the process is full, or too many processes hold polls
  * already and this one holds none.  One that drains is not full: the lot answers what comes. */
 bool dw_hub_full(struct dw_hub *hub, struct dw_store *store);
+
+/* The worker that will hold the poll which is being served: this process's, or the one that holds for it, where
+ * one request at a time is all that comes here.  The row has to say so before the poll is held: a worker's
+ * death releases its clients. */
+int32_t dw_hub_holder(struct dw_hub *hub, struct dw_store *store);
 
 /* A pause that spreads clients which are sent away: limits.retry_ms, plus or minus half of it. */
 int64_t dw_hub_retry_ms(const struct dw_hub *hub);

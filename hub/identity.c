@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "chsk/access.h"
+#include "hub/identity_token.h"
 
 #include <string.h>
 
@@ -68,7 +69,9 @@ static void log_csrf(const struct dw_hub *hub, const struct dw_identity *identit
     static struct dw_log_limit no_cookie, unknown, tokenless, missing, wrong;
     const char *cookie = hub->conf->auth_session_cookie;
 
-    if (!identity->session.found && !identity->has_cookie)
+    if (dw_identity_token_param(hub->conf) != NULL)
+        dw_identity_token_log(hub->conf, identity, has_token);
+    else if (!identity->session.found && !identity->has_cookie)
         dw_log_limited(&no_cookie, DW_LOG_INFO, "refused: the request has no cookie %s (auth.session_cookie)", cookie);
     else if (!identity->session.found)
         dw_log_limited(&unknown, DW_LOG_INFO,
@@ -90,7 +93,7 @@ bool dw_identity_admit(struct dw_hub *hub, const struct dw_identity *identity, c
     const struct dw_session *session = &identity->session;
     const struct dw_conf *conf = hub->conf;
 
-    if (strcmp(conf->auth_csrf, "off") != 0 &&
+    if (strcmp(conf->auth_csrf, "off") != 0 && !identity->is_meant &&
         !dw_access_csrf(session->found && session->has_csrf_token ? dw_buf_str(&session->csrf_token) : NULL,
                         dw_params_get(params, "csrf-token"), request->csrf_header, request->xsrf_header)) {
         dw_counter_add(&hub->counters.refused_csrf, 1);

@@ -38,7 +38,7 @@ struct dw_lot *dw_lot_new(struct dw_hub *hub, struct dw_store *store, const stru
     lot->store = store;
     lot->callbacks = *callbacks;
     lot->route_due_ms = lot->again = lot->review.due_ms = INT64_MAX;
-    lot->review.version = dw_store_session_version(store);
+    lot->review.version = dw_store_session_version(store) - 1; /* who was looked up before is looked up again once */
     dw_wheel_init(&lot->wheel, dw_clock_mono_ms());
     lot->times = (struct dw_ws_times){
         .silence_ms = hub->conf->chsk_ws_kalive_ms / 2,
@@ -248,6 +248,14 @@ void dw_lot_adopt(struct dw_lot *lot, struct dw_parked *parked)
         dw_lot_catch_up(lot, parked);
     else if (parked->kind == DW_PARKED_CALLBACK)
         dw_lot_await_reply(lot, parked, first);
+}
+
+void dw_lot_turn_back(struct dw_lot *lot, struct dw_parked *parked)
+{
+    depart(lot, parked);
+    parked->kind = DW_PARKED_MUTE; /* it is in no index */
+    add(lot, parked);
+    answer_timeout(lot, parked, false);
 }
 
 void dw_lot_drop(struct dw_lot *lot, struct dw_parked *parked)

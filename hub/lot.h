@@ -42,6 +42,8 @@ void dw_lot_free(struct dw_lot *lot);
 
 /* Takes a parked request over; it may be answered before this returns. */
 void dw_lot_adopt(struct dw_lot *lot, struct dw_parked *parked);
+/* Instead of taking it over: answers a poll with its time-out, so that its client polls again at once. */
+void dw_lot_turn_back(struct dw_lot *lot, struct dw_parked *parked);
 /* The client went away: forgets and frees the request. */
 void dw_lot_drop(struct dw_lot *lot, struct dw_parked *parked);
 

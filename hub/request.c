@@ -6,6 +6,8 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #define FORM_FACTOR 3
 #define FORM_FIELDS 4096
@@ -86,4 +88,26 @@ void dw_answer_text(struct dw_answer *answer, int status, const char *format, ..
     dw_buf_adds(&answer->body, text);
     answer->status = status;
     answer->binary = false;
+}
+
+struct dw_parked *dw_parked_new(enum dw_parked_kind kind, const char *uid, const char *client_id, const char *sid)
+{
+    size_t uid_size = uid != NULL ? strlen(uid) + 1 : 0, id_size = strlen(client_id) + 1;
+    size_t sid_size = sid != NULL ? strlen(sid) + 1 : 0;
+    struct dw_parked *parked = calloc(1, sizeof *parked + uid_size + id_size + sid_size);
+
+    if (parked == NULL)
+        return NULL;
+    parked->kind = kind;
+    if (uid != NULL) {
+        memcpy(parked->names, uid, uid_size);
+        parked->uid = parked->names;
+    }
+    memcpy(parked->names + uid_size, client_id, id_size);
+    parked->client_id = parked->names + uid_size;
+    if (sid != NULL) {
+        memcpy(parked->names + uid_size + id_size, sid, sid_size);
+        parked->sid = parked->names + uid_size + id_size;
+    }
+    return parked;
 }

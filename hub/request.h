@@ -13,6 +13,7 @@
 
 struct dw_lot;
 struct dw_socket;
+struct dw_guest;
 
 /* All strings are borrowed for the call and may be NULL where the request had none. */
 struct dw_request {
@@ -71,6 +72,7 @@ struct dw_parked {
     const struct dw_packer *packer;
     uint32_t slot, epoch; /* POLL, SOCKET: claim word and request number */
     int64_t after;        /* POLL, SOCKET: shown everything up to this push id */
+    int32_t worker;       /* POLL: who holds it, according to the client's row */
     int64_t inbox_id;     /* CALLBACK, ASKED */
     int64_t deadline_ms;  /* monotonic */
     int64_t expires_at;   /* Unix ms at which its uid ends; 0: never */
@@ -79,7 +81,7 @@ struct dw_parked {
         struct {
             int descriptor;
             uint16_t request_id;
-            bool watched;
+            struct dw_guest *guest; /* whose it is, where it is held for another process; NULL: ours */
         } fcgi;
         void *pointer;
         size_t callback_len; /* ASKED: of the packed callback id, in `names` */
@@ -99,5 +101,8 @@ struct dw_parked {
 
 /* Monotonic ms at which its uid ends, as far as that is known; INT64_MAX: never. */
 int64_t dw_parked_expiry(const struct dw_parked *parked);
+/* An empty one with copies of the names (`uid` and `sid` may be NULL); to be freed with free().  NULL: out of memory.
+ */
+struct dw_parked *dw_parked_new(enum dw_parked_kind kind, const char *uid, const char *client_id, const char *sid);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "hub/identity_token.h"
 #include "hub/serve_internal.h"
 
 #include <stdio.h>
@@ -34,6 +35,7 @@ void dw_server_free(struct dw_server *server)
         return;
     dw_outbox_free(server->outbox);
     dw_arena_free(server->arena);
+    dw_keyfile_fini(&server->keyfile);
     free(server);
 }
 
@@ -111,10 +113,16 @@ void dw_serve_failed(struct dw_serving_call *call, const char *doing, int rc)
 bool dw_serve_admit(struct dw_serving_call *call)
 {
     struct dw_server *server = call->server;
-    int rc = dw_identity_find(server->hub, server->store, call->request, call->client_id, &call->identity, &call->err);
+    bool by_token = dw_identity_token_param(server->hub->conf) != NULL;
+    int rc;
 
+    if (by_token)
+        rc = dw_identity_from_token(server->hub->conf, &server->keyfile, call->request, &call->params, server->arena,
+                                    &call->identity, &call->err);
+    else
+        rc = dw_identity_find(server->hub, server->store, call->request, call->client_id, &call->identity, &call->err);
     if (rc != DW_OK) {
-        dw_serve_failed(call, "looking up the session", rc);
+        dw_serve_failed(call, by_token ? "checking a token" : "looking up the session", rc);
         return false;
     }
     return dw_identity_admit(server->hub, &call->identity, call->request, &call->params, call->answer);
@@ -144,18 +152,14 @@ const struct dw_packer *dw_serve_packer(struct dw_serving_call *call, const char
 struct dw_parked *dw_serve_park(struct dw_serving_call *call, enum dw_parked_kind kind, const struct dw_packer *packer,
                                 int generation)
 {
-    const char *uid = call->identity.uid, *client_id = call->client_id != NULL ? call->client_id : "";
-    const char *sid = call->identity.sid;
-    size_t uid_size = uid != NULL ? strlen(uid) + 1 : 0, id_size = strlen(client_id) + 1;
-    size_t sid_size = sid != NULL ? strlen(sid) + 1 : 0;
-    struct dw_parked *parked = calloc(1, sizeof *parked + uid_size + id_size + sid_size);
+    struct dw_parked *parked =
+        dw_parked_new(kind, call->identity.uid, call->client_id != NULL ? call->client_id : "", call->identity.sid);
     int64_t expiry;
 
     if (parked == NULL) {
         dw_serve_failed(call, "holding a request", DW_NOMEM);
         return NULL;
     }
-    parked->kind = kind;
     parked->packer = packer;
     parked->generation = (uint8_t)generation;
     parked->deadline_ms = dw_clock_mono_ms() + call->server->hub->conf->chsk_lp_timeout_ms;
@@ -164,16 +168,6 @@ struct dw_parked *dw_serve_park(struct dw_serving_call *call, enum dw_parked_kin
     expiry = dw_parked_expiry(parked);
     if (expiry < parked->deadline_ms)
         parked->deadline_ms = expiry;
-    if (uid != NULL) {
-        memcpy(parked->names, uid, uid_size);
-        parked->uid = parked->names;
-    }
-    memcpy(parked->names + uid_size, client_id, id_size);
-    parked->client_id = parked->names + uid_size;
-    if (sid != NULL) {
-        memcpy(parked->names + uid_size + id_size, sid, sid_size);
-        parked->sid = parked->names + uid_size + id_size;
-    }
     return parked;
 }
 

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "chsk/step.h"
 #include "hub/arrival.h"
+#include "hub/identity_token.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -26,9 +27,13 @@ struct get {
 };
 
 /* Who has the client's newest request in its hands. */
-static int32_t worker_of(const struct dw_hub *hub, enum dw_effect_kind kind)
+static int32_t worker_of(const struct get *get)
 {
-    return kind == DW_FX_HOLD || kind == DW_FX_EVENTS ? hub->worker : -1;
+    struct dw_server *server = get->call->server;
+
+    if (get->effect.kind == DW_FX_HOLD)
+        return dw_hub_holder(server->hub, server->store);
+    return get->effect.kind == DW_FX_EVENTS ? server->hub->worker : -1;
 }
 
 static int take_push(void *context, const struct dw_push *push)
@@ -127,7 +132,7 @@ static int on_client(void *context, struct dw_client *client, bool found, uint64
         get->effect = dw_chsk_step(&state, &read, &get->input);
     }
     dw_serve_keep(client, &state);
-    client->worker = worker_of(call->server->hub, get->effect.kind);
+    client->worker = worker_of(get);
     (void)strncpy(client->packer, get->packer->name, sizeof client->packer - 1);
     get->client = *client;
     return DW_OK;
@@ -149,8 +154,8 @@ static int describe(struct get *get, bool handshake)
     struct dw_input *in = &get->input;
 
     /* There is a client id: it was checked before. */
-    (void)dw_arrival_of(request->query, strlen(request->query), request->cookie, length(request->cookie),
-                        request->remote_user, length(request->remote_user), &get->arrival);
+    (void)dw_arrival_of(request->query, strlen(request->query), dw_identity_token_param(conf), request->cookie,
+                        length(request->cookie), request->remote_user, length(request->remote_user), &get->arrival);
     in->kind = DW_IN_GET;
     in->now_ms = dw_clock_wall_ms();
     in->hold_ms = conf->chsk_lp_timeout_ms;
@@ -180,6 +185,7 @@ static struct dw_parked *hold(struct get *get, int generation, int64_t after)
         parked->slot = get->client.slot;
         parked->epoch = get->client.epoch;
         parked->after = after;
+        parked->worker = get->client.worker;
     }
     return parked;
 }
@@ -213,7 +219,7 @@ static int on_no_mail(void *context, struct dw_client *client, bool found, uint6
     get->input.u.mail.events = 0;
     get->effect = dw_chsk_step(&state, &pending, &get->input);
     dw_serve_keep(client, &state);
-    client->worker = worker_of(get->call->server->hub, get->effect.kind);
+    client->worker = worker_of(get);
     get->client = *client;
     return DW_OK;
 }

@@ -5,6 +5,7 @@
 #include "chsk/params.h"
 #include "chsk/step.h"
 #include "hub/identity.h"
+#include "hub/keyfile.h"
 #include "hub/outbox.h"
 #include "hub/serve.h"
 
@@ -13,6 +14,7 @@ struct dw_server {
     struct dw_store *store;
     struct dw_outbox *outbox;
     struct dw_arena *arena;
+    struct dw_keyfile keyfile;
 };
 
 struct dw_serving_call {

@@ -1,10 +1,11 @@
-/* The claims file: one 64-bit word per client in memory shared by all processes, one counter of parked
+/* The claims file: one 64-bit word per client in memory shared by all processes, counters of
  * polls per worker, and notes of polls that have arrived.
  *
  *   0      magic                                8 bytes
  *   8      generation of the queue              4 bytes
  *   64     arrival notes                        16 bytes each
- *   4096   parked polls of worker 0..1023       4 bytes each
+ *   4096   worker 0..1023: lent polls (8 bits)  4 bytes each
+ *          and parked ones (24 bits)
  *   8192   claim word of slot 0, 1, 2 ...       8 bytes each: epoch (20 bits) | sent (1 bit) |
  *                                               answer's end + 1 (43 bits)
  *
@@ -14,13 +15,13 @@
 #define DW_STORE_CLAIMS_H
 
 #include "base/err.h"
+#include "store/store.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define DW_WORKERS_MAX 1024
 #define DW_SLOTS_MAX (1u << 20)
 /* Largest push id that fits a claim word. */
 #define DW_CLAIM_UPTO_MAX (((int64_t)1 << 42) - 1)
@@ -48,6 +49,9 @@ void dw_claims_close(struct dw_claims *claims);
 int dw_claims_back(struct dw_claims *claims, uint32_t slot, struct dw_err *err);
 /* The word; NULL where it has none and none can be made. */
 _Atomic uint64_t *dw_claims_word(struct dw_claims *claims, uint32_t slot);
+/* The worker's word: polls that others hold for it, above those that it holds itself. */
+#define DW_CLAIMS_PARKED_BITS 24
+#define DW_CLAIMS_PARKED_MASK ((UINT32_C(1) << DW_CLAIMS_PARKED_BITS) - 1)
 _Atomic uint32_t *dw_claims_parked(struct dw_claims *claims, int32_t worker);
 
 /* Changes when all that is known of the queue's ids was mended: each store compares it with what it was. */

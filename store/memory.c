@@ -354,6 +354,7 @@ static void merge_ops(void)
     ops.presence_sync = dw_mem_client_ops.presence_sync;
     ops.worker_join = dw_mem_client_ops.worker_join;
     ops.worker_parked = dw_mem_client_ops.worker_parked;
+    ops.worker_lent = dw_mem_client_ops.worker_lent;
     ops.workers = dw_mem_client_ops.workers;
     ops.worker_sockets = dw_mem_client_ops.worker_sockets;
     ops.holders = dw_mem_client_ops.holders;

@@ -294,6 +294,16 @@ static void worker_parked(struct dw_store *store, int32_t worker, uint32_t parke
     (void)dw_mem_unlock(w, DW_OK);
 }
 
+static uint32_t worker_lent(struct dw_store *store, int32_t worker, int change)
+{
+    struct dw_memory *w = dw_mem_lock(store);
+    uint32_t lent = dw_lent_after(w->workers[worker].lent, change);
+
+    w->workers[worker].lent = lent;
+    (void)dw_mem_unlock(w, DW_OK);
+    return lent;
+}
+
 static int workers(struct dw_store *store, dw_worker_fn *fn, void *context, struct dw_err *err)
 {
     struct dw_memory *w = dw_mem_lock(store);
@@ -302,7 +312,8 @@ static int workers(struct dw_store *store, dw_worker_fn *fn, void *context, stru
     (void)err;
     for (int32_t i = 0; rc == DW_OK && i < DW_MEM_WORKERS; i++) {
         const struct dw_mem_worker *row = &w->workers[i];
-        struct dw_worker out = {i, row->pid, row->started_ms, row->alive ? row->parked : 0, row->alive};
+        struct dw_worker out = {i, row->pid, row->started_ms, row->alive ? row->parked : 0, row->alive ? row->lent : 0,
+                                row->alive};
 
         if (row->known)
             rc = fn(context, &out);
@@ -331,7 +342,7 @@ static int holders(struct dw_store *store, int32_t except, uint32_t *count, stru
     (void)err;
     *count = 0;
     for (int32_t i = 0; i < DW_MEM_WORKERS; i++)
-        if (i != except && w->workers[i].alive && w->workers[i].parked > 0)
+        if (i != except && w->workers[i].alive && (w->workers[i].parked > 0 || w->workers[i].lent > 0))
             ++*count;
     return dw_mem_unlock(w, DW_OK);
 }
@@ -446,6 +457,7 @@ const struct dw_store_ops dw_mem_client_ops = {
     .presence_sync = presence_sync,
     .worker_join = worker_join,
     .worker_parked = worker_parked,
+    .worker_lent = worker_lent,
     .workers = workers,
     .worker_sockets = worker_sockets,
     .holders = holders,

@@ -52,7 +52,7 @@ struct dw_mem_client {
 struct dw_mem_worker {
     bool known, alive;
     int64_t pid, started_ms;
-    uint32_t parked;
+    uint32_t parked, lent;
 };
 struct dw_mem_counter {
     char *name;

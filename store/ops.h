@@ -8,6 +8,14 @@
 
 #include <stdatomic.h>
 
+/* dw_store_worker_lent's arithmetic. */
+static inline uint32_t dw_lent_after(uint32_t lent, int change)
+{
+    if (change < 0)
+        return lent > (uint32_t)-change ? lent - (uint32_t)-change : 0;
+    return lent + (uint32_t)change > DW_LENT_MAX ? DW_LENT_MAX : lent + (uint32_t)change;
+}
+
 struct dw_store_ops {
     void (*close)(struct dw_store *store, bool killed);
 
@@ -55,6 +63,7 @@ struct dw_store_ops {
 
     int (*worker_join)(struct dw_store *store, int32_t *worker, struct dw_err *err);
     void (*worker_parked)(struct dw_store *store, int32_t worker, uint32_t parked);
+    uint32_t (*worker_lent)(struct dw_store *store, int32_t worker, int change);
     int (*workers)(struct dw_store *store, dw_worker_fn *fn, void *context, struct dw_err *err);
     int (*worker_sockets)(struct dw_store *store, int32_t worker, int64_t *sockets, struct dw_err *err);
     int (*holders)(struct dw_store *store, int32_t except, uint32_t *holders, struct dw_err *err);

@@ -313,6 +313,7 @@ static const struct dw_store_ops ops = {
     .worker_parked = dw_sqlite_worker_parked,
     .workers = dw_sqlite_workers,
     .worker_sockets = dw_sqlite_worker_sockets,
+    .worker_lent = dw_sqlite_worker_lent,
     .holders = dw_sqlite_holders,
     .housekeeper = dw_sqlite_housekeeper,
     .housekeeper_leave = dw_sqlite_housekeeper_leave,

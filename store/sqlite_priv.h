@@ -209,6 +209,7 @@ int dw_sqlite_worker_join(struct dw_store *store, int32_t *worker, struct dw_err
 void dw_sqlite_worker_parked(struct dw_store *store, int32_t worker, uint32_t parked);
 int dw_sqlite_workers(struct dw_store *store, dw_worker_fn *fn, void *context, struct dw_err *err);
 int dw_sqlite_worker_sockets(struct dw_store *store, int32_t worker, int64_t *sockets, struct dw_err *err);
+uint32_t dw_sqlite_worker_lent(struct dw_store *store, int32_t worker, int change);
 int dw_sqlite_holders(struct dw_store *store, int32_t except, uint32_t *holders, struct dw_err *err);
 bool dw_sqlite_housekeeper(struct dw_store *store);
 void dw_sqlite_housekeeper_leave(struct dw_store *store);

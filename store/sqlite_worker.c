@@ -156,13 +156,34 @@ int dw_sqlite_worker_join(struct dw_store *store, int32_t *worker, struct dw_err
 
 void dw_sqlite_worker_parked(struct dw_store *store, int32_t worker, uint32_t parked)
 {
-    atomic_store(dw_claims_parked(&dw_sqlite_of(store)->claims, worker), parked);
+    _Atomic uint32_t *word = dw_claims_parked(&dw_sqlite_of(store)->claims, worker);
+    uint32_t current = atomic_load(word);
+
+    if (parked > DW_CLAIMS_PARKED_MASK)
+        parked = DW_CLAIMS_PARKED_MASK;
+    while (!atomic_compare_exchange_weak(word, &current, (current & ~DW_CLAIMS_PARKED_MASK) | parked))
+        ;
+}
+
+uint32_t dw_sqlite_worker_lent(struct dw_store *store, int32_t worker, int change)
+{
+    _Atomic uint32_t *word = dw_claims_parked(&dw_sqlite_of(store)->claims, worker);
+    uint32_t current = atomic_load(word);
+    uint32_t lent;
+
+    do
+        lent = dw_lent_after(current >> DW_CLAIMS_PARKED_BITS, change);
+    while (change != 0 && !atomic_compare_exchange_weak(word, &current,
+                                                        (current & DW_CLAIMS_PARKED_MASK) |
+                                                            lent << DW_CLAIMS_PARKED_BITS));
+    return lent;
 }
 
 int dw_sqlite_workers(struct dw_store *store, dw_worker_fn *fn, void *context, struct dw_err *err)
 {
     struct dw_sqlite *s = dw_sqlite_of(store);
     struct dw_worker worker;
+    uint32_t word;
     sqlite3_stmt *stmt;
     bool row;
     int rc = dw_sqlite_stmt(s, DW_SQL_WORKERS, &stmt, err);
@@ -176,7 +197,9 @@ int dw_sqlite_workers(struct dw_store *store, dw_worker_fn *fn, void *context, s
         if (worker.worker < 0 || worker.worker >= DW_WORKERS_MAX)
             continue;
         worker.alive = !is_dead(s, worker.worker);
-        worker.parked = worker.alive ? atomic_load(dw_claims_parked(&s->claims, worker.worker)) : 0;
+        word = worker.alive ? atomic_load(dw_claims_parked(&s->claims, worker.worker)) : 0;
+        worker.parked = word & DW_CLAIMS_PARKED_MASK;
+        worker.lent = word >> DW_CLAIMS_PARKED_BITS;
         rc = fn(context, &worker);
         if (rc != DW_OK)
             return dw_sqlite_done(stmt, rc);

@@ -211,6 +211,11 @@ void dw_store_worker_parked(struct dw_store *store, int32_t worker, uint32_t par
     store->ops->worker_parked(store, worker, parked);
 }
 
+uint32_t dw_store_worker_lent(struct dw_store *store, int32_t worker, int change)
+{
+    return store->ops->worker_lent(store, worker, change);
+}
+
 int dw_store_workers(struct dw_store *store, dw_worker_fn *fn, void *context, struct dw_err *err)
 {
     return store->ops->workers(store, fn, context, err);

@@ -283,22 +283,29 @@ bool dw_store_arrival_find(struct dw_store *store, uint64_t key, uint32_t epoch,
 
 /* ---- state: workers, housekeeping ---- */
 
+#define DW_WORKERS_MAX 1024
+
 /* Takes a free worker slot and its byte of the lock file until the store is closed or the process
  * dies.  One per process; other stores of the process use the number.  `parked` of all live workers
  * can be read and set without a lock. */
 int dw_store_worker_join(struct dw_store *store, int32_t *worker, struct dw_err *err);
 void dw_store_worker_parked(struct dw_store *store, int32_t worker, uint32_t parked);
+/* Adds `change` to the number of polls that others hold for that worker, and returns what it is then: never
+ * below 0 or above DW_LENT_MAX.  Any thread, without a lock; whoever holds a poll counts it down again. */
+#define DW_LENT_MAX 255
+uint32_t dw_store_worker_lent(struct dw_store *store, int32_t worker, int change);
 struct dw_worker {
     int32_t worker;
     int64_t pid, started_ms;
-    uint32_t parked;
+    uint32_t parked; /* polls and callbacks that it holds, ... */
+    uint32_t lent;   /* ... and polls of its own that another worker holds */
     bool alive;
 };
 typedef int dw_worker_fn(void *context, const struct dw_worker *worker);
 int dw_store_workers(struct dw_store *store, dw_worker_fn *fn, void *context, struct dw_err *err);
 /* Number of WebSocket clients that are connected to that worker, or were when it died. */
 int dw_store_worker_sockets(struct dw_store *store, int32_t worker, int64_t *sockets, struct dw_err *err);
-/* Number of live workers that hold at least one parked poll, not counting `except`. */
+/* Number of live workers that hold at least one parked poll or have lent one, not counting `except`. */
 int dw_store_holders(struct dw_store *store, int32_t except, uint32_t *holders, struct dw_err *err);
 
 /* Tries to become the housekeeper of this queue; false while another process is.  Held until left or closed. */

@@ -189,6 +189,11 @@ int dw_wake_fd(const struct dw_wake *wake)
     return wake->epoll_fd;
 }
 
+bool dw_wake_in_crowd(const struct dw_wake *wake)
+{
+    return wake->role == DW_ROLE_LEADER || wake->role == DW_ROLE_FOLLOWER;
+}
+
 bool dw_wake_replaced(const struct dw_wake *wake)
 {
     return wake->replaced;

@@ -42,6 +42,9 @@ int dw_wake_open(struct dw_store *store, enum dw_wake_mode mode, struct dw_wake 
 /* NULL is fine.  Answer first: where it watched, the kernel may take 10-20 ms to drop the inotify watch. */
 void dw_wake_close(struct dw_wake *wake);
 
+/* True where there are so many doorbells on this queue that one watches for the others. */
+bool dw_wake_in_crowd(const struct dw_wake *wake);
+
 /* Readable (EPOLLIN, level-triggered) when dw_wake_check should be called. */
 int dw_wake_fd(const struct dw_wake *wake);
 

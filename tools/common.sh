@@ -2,7 +2,7 @@
 # needed for what, installing those that are missing, and making ./configure.
 
 # the programs
-dw_packages_build=(autoconf automake gcc libc6-dev make pkg-config libfcgi-dev libsqlite3-dev libinih-dev zlib1g-dev
+dw_packages_build=(autoconf automake gcc libc6-dev make pkg-config libfcgi-dev libsqlite3-dev libinih-dev zlib1g-dev libsodium-dev
     libwebsockets-dev libwebsockets-evlib-uv libuv1-dev)
 # ./quickstart: the web server, and what its check uses
 dw_packages_demo=(lighttpd sqlite3 curl)

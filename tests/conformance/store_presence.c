@@ -174,6 +174,30 @@ static void holders_are_live_workers_with_parked_polls(void **state)
     f->b = f->backend->open(f->world);
 }
 
+static void polls_that_a_worker_has_lent_are_counted_by_anybody_and_make_it_a_holder(void **state)
+{
+    struct fixture *f = *state;
+    int32_t a = -1;
+    int32_t b = -1;
+    uint32_t holders = 9;
+
+    must(dw_store_worker_join(f->a, &a, &err));
+    must(dw_store_worker_join(f->b, &b, &err));
+    assert_int_equal(dw_store_worker_lent(f->a, a, 0), 0);
+    assert_int_equal(dw_store_worker_lent(f->a, a, 2), 2);
+    dw_store_worker_parked(f->a, a, 7);
+    assert_int_equal(dw_store_worker_lent(f->b, a, -1), 1);
+    assert_string_equal(list_workers(f), "0:alive:7 1:alive:0 ");
+    dw_store_worker_parked(f->a, a, 0);
+    must(dw_store_holders(f->b, b, &holders, &err));
+    assert_int_equal(holders, 1);
+    assert_int_equal(dw_store_worker_lent(f->b, a, -DW_LENT_MAX), 0);
+    assert_int_equal(dw_store_worker_lent(f->a, a, DW_LENT_MAX + 1), DW_LENT_MAX);
+    assert_int_equal(dw_store_worker_lent(f->a, a, -DW_LENT_MAX), 0);
+    must(dw_store_holders(f->b, b, &holders, &err));
+    assert_int_equal(holders, 0);
+}
+
 static void a_worker_s_websockets_are_its_connected_clients_over_that_transport(void **state)
 {
     struct fixture *f = *state;
@@ -298,6 +322,7 @@ static void one_store_keeps_house_at_a_time(void **state)
 const struct CMUnitTest worker_tests[] = {
     cmocka_unit_test(workers_get_different_numbers),
     cmocka_unit_test(holders_are_live_workers_with_parked_polls),
+    cmocka_unit_test(polls_that_a_worker_has_lent_are_counted_by_anybody_and_make_it_a_holder),
     cmocka_unit_test(a_worker_s_websockets_are_its_connected_clients_over_that_transport),
     cmocka_unit_test(clients_of_a_killed_worker_get_their_grace_and_leave),
     cmocka_unit_test(a_websocket_is_held_as_long_as_its_worker_lives),

@@ -1,5 +1,6 @@
 """The same binary where a process serves one request at a time: plain CGI, mod_fcgid, and its kind."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -279,6 +280,27 @@ def test_a_bad_setting_is_answered_500_and_logged(make_world):
 
 
 # ---- the capacity of such a host ----
+
+def test_under_mod_fcgid_one_of_many_processes_holds_the_polls_of_all(make_world):
+    world = make_world(CHSK_LP_TIMEOUT_MS=20000)
+    door = Door(world, apache_fcgid(world))
+    clients = ["c%d" % n for n in range(10)]
+
+    def workers():
+        return [w for w in json.loads(world.cli("status", "--json").stdout)["workers"] if w["alive"]]
+    for client in clients:
+        door.get(handshake(client))
+    for n in range(4):
+        held = [door.hold(poll(client)) for client in clients]
+        wait_until(lambda: sum(w["parked"] for w in workers()) == len(clients), 20 * SLOW, "all are held")
+        most = max(w["parked"] for w in workers())
+        world.push("*", "test/n", str(n), column="room")
+        assert [numbers(connection.receive(PROMPT).text) for connection in held] == [[n]] * len(clients)
+        for connection in held:
+            connection.close()
+    assert len(workers()) >= len(clients)
+    assert most >= len(clients) // 2
+
 
 def test_over_the_limit_of_processes_a_cgi_poll_is_answered_at_once(make_world):
     world = make_world(LIMITS_HOLDERS=2)

@@ -17,7 +17,7 @@ from harness import CLI, SLOW, wait_until
 from websocket import Client
 
 OK, FAILED, USAGE, REFUSED, NOQUEUE, RETRY = range(6)
-COMMANDS = ["init", "push", "inbox", "reply", "online", "status", "gc", "doctor", "listen"]
+COMMANDS = ["init", "push", "inbox", "reply", "online", "status", "gc", "doctor", "listen", "token"]
 PROMPT = 5 * SLOW
 LATE = 12 * SLOW  # what is noticed on the doorbell's safety tick
 

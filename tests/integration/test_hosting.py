@@ -113,8 +113,8 @@ def test_apache_hands_out_neither_the_state_nor_what_the_readme_denies(site):
     world, port = site.world, free_port()
     assert site.cgi(DUMBWAITER_DB=os.path.join(site.root, "queue.db")).stdout.startswith("Status: 200")
     with open(os.path.join(site.root, ".htaccess"), "w") as out:
-        out.write('<FilesMatch "\\.(db|db-wal|db-shm|conf)$">\nRequire all denied\n</FilesMatch>\n')
-    for name in ("page.html", "dumbwaiter.conf"):
+        out.write('<FilesMatch "\\.(db|db-wal|db-shm|conf|key)$">\nRequire all denied\n</FilesMatch>\n')
+    for name in ("page.html", "dumbwaiter.conf", "token.key", "queue.db-dw/token.key"):
         with open(os.path.join(site.root, name), "w") as out:
             out.write("hello")
     subprocess.run(["chmod", "-R", "a+rX", site.root], check=True)
@@ -136,7 +136,7 @@ def test_apache_hands_out_neither_the_state_nor_what_the_readme_denies(site):
             connection.close()
     assert status("/page.html") == 200
     for path in ("/queue.db", "/queue.db-wal", "/dumbwaiter.conf", "/queue.db-dw/state.db", "/queue.db-dw/claims",
-                 "/queue.db-dw/lock"):
+                 "/queue.db-dw/lock", "/queue.db-dw/token.key", "/token.key"):
         assert status(path) == 403, path
 
 

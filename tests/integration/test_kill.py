@@ -8,6 +8,7 @@ of it was recorded, its handshake afterwards looks like that of a client that ne
 answer is sent again: no server can tell.  Such repeats ("unproved") are told apart, counted and printed,
 and bounded; any other repeat fails the test."""
 
+import json
 import os
 import random
 import signal
@@ -177,3 +178,35 @@ def test_killing_the_web_server(world):
         for client in clients:
             client.door.port = web.port
     finish(app, clients, kills)
+
+
+def test_killing_processes_of_a_crowd_and_the_one_that_holds_for_the_others(world):
+    """Eight processes that get about a poll each, as under mod_fcgid; every other victim is the holder."""
+    world.init()
+    world.settings["LIMITS_HOLDERS"] = 1000
+    chance = random.Random(9)
+    crowd = [world.responder() for _ in range(8)]
+    web = world.lighttpd(*[process.address for process in crowd])
+    clients = start_clients(web.port)
+    app = App(world, [client.client_id for client in clients], 4, 0.02)
+    app.start()
+    kills = held = 0
+
+    def holder():
+        workers = [w for w in json.loads(world.cli("status", "--json").stdout)["workers"] if w["alive"]]
+        return max(workers, key=lambda w: w["parked"])
+    for kill in range(60 if SLOW == 1 else 12):
+        time.sleep(chance.uniform(0.05, 0.4 * SLOW))
+        victim = chance.randrange(8)
+        if kill % 2:
+            most = holder()
+            victim = next((n for n, process in enumerate(crowd) if process.pid == most["pid"]), victim)
+            held += most["parked"]
+        crowd[victim].kill()
+        world.processes.remove(crowd[victim])
+        crowd[victim] = world.responder(address=crowd[victim].address)
+        kills += 1
+        assert app.error is None
+    print("%d polls were held by those who were killed for it" % held)
+    finish(app, clients, kills)
+    assert held > kills  # more than one a holder: there was one

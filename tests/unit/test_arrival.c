@@ -10,7 +10,7 @@ static struct dw_arrival arrival_of(const char *query, const char *cookie)
 {
     struct dw_arrival arrival;
 
-    assert_true(dw_arrival_of(query, strlen(query), cookie, strlen(cookie), NULL, 0, &arrival));
+    assert_true(dw_arrival_of(query, strlen(query), "token", cookie, strlen(cookie), NULL, 0, &arrival));
     return arrival;
 }
 
@@ -36,8 +36,21 @@ static void other_clients_cookies_and_users_have_other_keys(void **unused)
     assert_true(one.key != arrival_of("client-id=b", "dw_sid=1").key);
     assert_true(one.key != arrival_of("client-id=a", "dw_sid=2").key);
     assert_true(one.key != arrival_of("client-id=ad", "w_sid=1").key);
-    assert_true(dw_arrival_of("client-id=a", 11, "dw_sid=1", 8, "carol", 5, &user));
+    assert_true(dw_arrival_of("client-id=a", 11, NULL, "dw_sid=1", 8, "carol", 5, &user));
     assert_true(one.key != user.key);
+}
+
+static void another_token_is_another_key(void **unused)
+{
+    struct dw_arrival one = arrival_of("udt=1&token=x.y.z&client-id=a", ""), unasked;
+
+    (void)unused;
+    assert_true(one.key == arrival_of("client-id=a&token=x.y.z&handshake?=1", "").key);
+    assert_true(one.key != arrival_of("token=x.y.a&client-id=a", "").key);
+    assert_true(one.key != arrival_of("client-id=a", "").key);
+    assert_true(arrival_of("client-id=a", "").key == arrival_of("client-id=a&other=x", "").key);
+    assert_true(dw_arrival_of("client-id=a&token=x", 19, NULL, NULL, 0, NULL, 0, &unasked));
+    assert_true(unasked.key == arrival_of("client-id=a", "").key);
 }
 
 static void without_a_client_id_there_is_nothing_to_note(void **unused)
@@ -45,8 +58,8 @@ static void without_a_client_id_there_is_nothing_to_note(void **unused)
     struct dw_arrival arrival;
 
     (void)unused;
-    assert_false(dw_arrival_of("", 0, NULL, 0, NULL, 0, &arrival));
-    assert_false(dw_arrival_of("my-client-id=3&client-ids=4", 27, NULL, 0, NULL, 0, &arrival));
+    assert_false(dw_arrival_of("", 0, "token", NULL, 0, NULL, 0, &arrival));
+    assert_false(dw_arrival_of("my-client-id=3&client-ids=4&token=5", 35, "token", NULL, 0, NULL, 0, &arrival));
 }
 
 static void a_note_counts_for_the_request_that_it_follows_and_no_other(void **unused)
@@ -82,6 +95,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_client_keeps_its_key_from_poll_to_handshake),
         cmocka_unit_test(other_clients_cookies_and_users_have_other_keys),
+        cmocka_unit_test(another_token_is_another_key),
         cmocka_unit_test(without_a_client_id_there_is_nothing_to_note),
         cmocka_unit_test(a_note_counts_for_the_request_that_it_follows_and_no_other),
     };

@@ -170,7 +170,7 @@ static bool note_and_die(struct client *client, const char *query, const char *c
 {
     struct dw_arrival arrival;
 
-    assert_true(dw_arrival_of(query, strlen(query), cookie, strlen(cookie), NULL, 0, &arrival));
+    assert_true(dw_arrival_of(query, strlen(query), NULL, cookie, strlen(cookie), NULL, 0, &arrival));
     assert_false(arrival.handshake);
     dw_store_arrival_note(world->workers[client->worker].store, arrival.key, arrival.udt);
     if (chance(12) != 0)
