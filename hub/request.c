@@ -22,7 +22,8 @@ int64_t dw_parked_expiry(const struct dw_parked *parked)
 {
     int64_t left = parked->expires_at - dw_clock_wall_ms();
 
-    return parked->expires_at == 0 || left > FAR_MS ? INT64_MAX : dw_clock_mono_ms() + left;
+    return parked->expires_at == 0 || left > FAR_MS ? INT64_MAX
+                                                    : dw_clock_mono_ms() + left + 1; /* both clocks were cut */
 }
 
 static const char *reason(int status)
