@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #define MAGIC UINT32_C(0x44574831) /* "DWH1" */
-#define NAMES_MOST 4096            /* bytes of uid and client id that can be passed on */
+#define NAMES_MOST 4096            /* bytes of uid, client id and session that can be passed on */
 #define TAKE_ROUND 64              /* messages taken from a guest before looking at anything else */
 
 /* The holder's first message; the only one that it sends. */
@@ -197,12 +197,12 @@ bool dw_handover_lend(struct dw_fcgi *fcgi, struct dw_parked *parked)
         .epoch = parked->epoch,
         .after = parked->after,
         .deadline_ms = parked->deadline_ms,
+        .expires_at = parked->expires_at,
+        .looked_us = parked->looked_us,
         .request_id = parked->connection.fcgi.request_id,
         .generation = parked->generation,
         .has_uid = parked->uid != NULL,
         .has_sid = parked->sid != NULL,
-        .expires_at = parked->expires_at,
-        .looked_us = parked->looked_us,
         .taken = parked->taken,
     };
     const char *uid = parked->uid != NULL ? parked->uid : "", *sid = parked->sid != NULL ? parked->sid : "";

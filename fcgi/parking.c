@@ -99,8 +99,7 @@ void dw_fcgi_hold(struct dw_fcgi *fcgi, struct dw_parked *parked)
     struct dw_err err = {0};
     int rc = open_lot(fcgi, &err);
 
-    if (rc == DW_OK &&
-        !dw_fcgi_watch(fcgi, EPOLL_CTL_ADD, descriptor, EPOLLIN | EPOLLRDHUP, parked, DW_KIND_PARKED))
+    if (rc == DW_OK && !dw_fcgi_watch(fcgi, EPOLL_CTL_ADD, descriptor, EPOLLIN | EPOLLRDHUP, parked, DW_KIND_PARKED))
         rc = dw_err_set(&err, DW_SYSTEM, "%s", strerror(errno));
     if (rc == DW_OK) {
         dw_lot_adopt(fcgi->lot, parked);

@@ -357,7 +357,8 @@ static void on_others(struct dw_fcgi *fcgi, const struct epoll_event *events, in
             on_signal(fcgi);
             break;
         case DW_KIND_HANDOVER:
-            dw_handover_event(fcgi, (struct dw_handover_end *)(uintptr_t)(events[i].data.u64 & ~(uint64_t)DW_KIND_MASK));
+            dw_handover_event(fcgi,
+                              (struct dw_handover_end *)(uintptr_t)(events[i].data.u64 & ~(uint64_t)DW_KIND_MASK));
             break;
         case DW_KIND_LISTEN:
             if (!fcgi->stopping)

@@ -46,8 +46,7 @@ struct dw_lot *dw_lot_new(struct dw_hub *hub, struct dw_store *store, const stru
     lot->store = store;
     lot->callbacks = *callbacks;
     lot->route_due_ms = lot->again = lot->review.due_ms = INT64_MAX;
-    lot->review.version = dw_store_session_version(store);
-    lot->review.noticed_us = dw_clock_mono_us(); /* what was looked up before is looked up again */
+    lot->review.version = dw_store_session_version(store) - 1; /* who was looked up before is looked up again once */
     dw_wheel_init(&lot->wheel, dw_clock_mono_ms());
     lot->times = (struct dw_ws_times){
         .silence_ms = hub->conf->chsk_ws_kalive_ms / 2,

@@ -18,8 +18,7 @@
 #define DELAY_MS 50     /* a change seldom comes alone */
 #define EVERY_MS 2000   /* between the beginnings of two rounds */
 #define SLICE_US 2000   /* of a round, before the loop looks after others */
-#define PAUSE_FACTOR 4  /* between slices, times what the last one took */
-#define PAUSE_MS 5      /* but at least */
+#define PAUSE_MS 2      /* between slices, at least; else as long as the last one took */
 #define FAILED_MS 500   /* after a look-up that failed or took too long */
 #define PATIENCE_MOST 4 /* a round with failures is repeated after EVERY_MS, doubled so often at most */
 
@@ -111,6 +110,8 @@ static void plan(struct dw_lot *lot)
     struct dw_review *review = &lot->review;
     int64_t soonest = dw_clock_mono_ms() + DELAY_MS;
 
+    if (review->due_ms != INT64_MAX)
+        return; /* a round that each change put off would never begin */
     review->due_ms = review->begun_ms + ((int64_t)EVERY_MS << review->failures);
     if (review->begun_ms == 0 || review->due_ms < soonest)
         review->due_ms = soonest;
@@ -171,7 +172,7 @@ void dw_lot_review(struct dw_lot *lot, int64_t now_ms)
         rc = look_again(lot, parked);
         took_us = dw_clock_mono_us() - begin_us;
     }
-    review->due_ms = dw_clock_mono_ms() + PAUSE_MS + took_us * PAUSE_FACTOR / 1000;
+    review->due_ms = dw_clock_mono_ms() + PAUSE_MS + took_us / 1000;
     if (rc != DW_OK && rc != DW_SUPERSEDED) {
         review->failed = true;
         review->due_ms += FAILED_MS;
@@ -186,7 +187,7 @@ bool dw_lot_review_new(struct dw_lot *lot, struct dw_parked *parked)
         return rc == DW_OK;
     if (lot->review.under_way)
         lot->review.again = true;
-    else if (lot->review.due_ms == INT64_MAX)
+    else
         plan(lot);
     return true;
 }

@@ -172,8 +172,8 @@ const struct dw_packer *dw_serve_packer(struct dw_serving_call *call, const char
 struct dw_parked *dw_serve_park(struct dw_serving_call *call, enum dw_parked_kind kind, const struct dw_packer *packer,
                                 int generation)
 {
-    struct dw_parked *parked = dw_parked_new(kind, call->identity.uid, call->client_id != NULL ? call->client_id : "",
-                                             call->identity.sid);
+    struct dw_parked *parked =
+        dw_parked_new(kind, call->identity.uid, call->client_id != NULL ? call->client_id : "", call->identity.sid);
     int64_t expiry;
 
     if (parked == NULL) {
