@@ -24,6 +24,7 @@
 #define ROUNDS_SQLITE 25
 #define STEPS 60
 #define HOUSE_MS (5000 + 500) /* a round of housekeeping: its tick, and the least pause before one that is due */
+#define SYNC_MS 20 /* changes that come one after the other are brought into the queue together */
 #define UIDS 4
 
 static const char *const uids[UIDS] = {"alice", "bob", "carol", "dave"};
@@ -67,7 +68,7 @@ static bool is_surely_there(const struct tab *tab)
 /* Counts again, at the latest by now? */
 static bool is_surely_counted(const struct tab *tab)
 {
-    if (!is_surely_there(tab))
+    if (!is_surely_there(tab) || virtual_ms < tab->opened_ms + SYNC_MS)
         return false;
     if (tabbing->disturbed_ms < tab->opened_ms)
         return true;

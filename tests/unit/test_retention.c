@@ -258,7 +258,7 @@ static int keep(void *context, struct dw_client *client, bool found, uint64_t cl
     return DW_OK;
 }
 
-static void a_client_too_many_is_told_that_the_queue_is_full(void **state)
+static void a_client_too_many_is_told_that_all_places_are_taken(void **state)
 {
     const struct dw_client_key key = {DW_AJAX, NULL, "c"};
     struct queue *q = *state;
@@ -268,8 +268,8 @@ static void a_client_too_many_is_told_that_the_queue_is_full(void **state)
     assert_int_equal(sqlite3_open(q->state, &db), SQLITE_OK);
     sql(db, "UPDATE meta SET value = 1048576 WHERE key = 'next_slot'");
     (void)sqlite3_close(db);
-    assert_int_equal(dw_store_client_update(q->store, &key, keep, NULL, &err), DW_FULL);
-    assert_non_null(strstr(err.text, "shorten store.retain_ms"));
+    assert_int_equal(dw_store_client_update(q->store, &key, keep, NULL, &err), DW_CROWDED);
+    assert_non_null(strstr(err.text, "limits.clients"));
 }
 
 int main(void)
@@ -283,7 +283,7 @@ int main(void)
         CASE(past_memberships_go_in_chunks_whether_their_ends_are_equal_or_not),
         CASE(no_step_takes_more_than_its_chunk),
         CASE(the_clients_of_a_dead_worker_are_found_by_index),
-        CASE(a_client_too_many_is_told_that_the_queue_is_full),
+        CASE(a_client_too_many_is_told_that_all_places_are_taken),
     };
 #undef CASE
 
