@@ -468,7 +468,14 @@ void dw_handover_stop(struct dw_fcgi *fcgi)
 
 void dw_handover_fini(struct dw_fcgi *fcgi)
 {
+    struct dw_guest *guest = fcgi->handover.guests, *next;
+
     leave_holder(fcgi);
-    while (fcgi->handover.guests != NULL)
-        free_guest(&fcgi->handover, fcgi->handover.guests);
+    fcgi->handover.guests = NULL;
+    for (; guest != NULL; guest = next) {
+        next = guest->next;
+        if (guest->descriptor >= 0)
+            (void)close(guest->descriptor);
+        free(guest);
+    }
 }

@@ -45,7 +45,7 @@ struct dw_house {
     pthread_cond_t changed;
     struct departure *first, **last;
     int64_t asleep_until_ms;
-    uint32_t moves; /* of the store, as `follow` has last seen them */
+    uint32_t moves;                          /* of the store, as `follow` has last seen them */
     bool presence, active, stopping, keeper; /* only the running thread changes `keeper` */
     /* the running thread's own */
     int64_t checkpoint_due_ms, quiet_due_ms, gc_due_ms, tick_due_ms, counters_due_ms, presence_due_ms;

@@ -76,13 +76,13 @@ struct dw_parked {
     enum dw_parked_kind kind;
     uint8_t generation;
     const struct dw_packer *packer;
-    uint32_t slot, epoch; /* POLL, SOCKET: claim word and request number */
-    int64_t after;        /* POLL, SOCKET: shown everything up to this push id */
-    int32_t worker;       /* POLL: who holds it, according to the client's row */
-    int64_t inbox_id;     /* CALLBACK, ASKED */
-    int64_t deadline_ms;  /* monotonic */
-    int64_t expires_at;   /* Unix ms at which its uid ends; 0: never */
-    int64_t looked_us;    /* monotonic; when its session was looked up last */
+    uint32_t slot, epoch;  /* POLL, SOCKET: claim word and request number */
+    int64_t after;         /* POLL, SOCKET: shown everything up to this push id */
+    int32_t worker;        /* POLL: who holds it, according to the client's row */
+    int64_t inbox_id;      /* CALLBACK, ASKED */
+    int64_t deadline_ms;   /* monotonic */
+    int64_t expires_at;    /* Unix ms at which its uid ends; 0: never */
+    int64_t looked_us;     /* monotonic; when its session was looked up last */
     struct dw_taken taken; /* POLL: given back when pushes answer it */
     union {
         struct {
@@ -109,7 +109,8 @@ struct dw_parked {
 /* Monotonic ms at which its uid ends, as far as that is known; INT64_MAX: never. */
 int64_t dw_parked_expiry(const struct dw_parked *parked);
 
-/* An empty one with copies of the names (`uid` and `sid` may be NULL); to be freed with free().  NULL: out of memory. */
+/* An empty one with copies of the names (`uid` and `sid` may be NULL); to be freed with free().  NULL: out of memory.
+ */
 struct dw_parked *dw_parked_new(enum dw_parked_kind kind, const char *uid, const char *client_id, const char *sid);
 
 #endif

@@ -381,8 +381,8 @@ static int workers(struct dw_store *store, dw_worker_fn *fn, void *context, stru
     (void)err;
     for (int32_t i = 0; rc == DW_OK && i < DW_MEM_WORKERS; i++) {
         const struct dw_mem_worker *row = &w->workers[i];
-        struct dw_worker out = {i, row->pid, row->started_ms, row->alive ? row->parked : 0, row->alive ? row->lent : 0,
-                                row->alive};
+        struct dw_worker out = {
+            i, row->pid, row->started_ms, row->alive ? row->parked : 0, row->alive ? row->lent : 0, row->alive};
 
         if (row->known)
             rc = fn(context, &out);

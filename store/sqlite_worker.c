@@ -173,9 +173,8 @@ uint32_t dw_sqlite_worker_lent(struct dw_store *store, int32_t worker, int chang
 
     do
         lent = dw_lent_after(current >> DW_CLAIMS_PARKED_BITS, change);
-    while (change != 0 && !atomic_compare_exchange_weak(word, &current,
-                                                        (current & DW_CLAIMS_PARKED_MASK) |
-                                                            lent << DW_CLAIMS_PARKED_BITS));
+    while (change != 0 && !atomic_compare_exchange_weak(
+                              word, &current, (current & DW_CLAIMS_PARKED_MASK) | lent << DW_CLAIMS_PARKED_BITS));
     return lent;
 }
 

@@ -45,10 +45,10 @@ int conformance_run(const struct backend *backend)
     const struct {
         const struct CMUnitTest *tests;
         size_t count;
-    } topics[] = {{queue_tests, queue_tests_count},       {inbox_tests, inbox_tests_count},
-                  {session_tests, session_tests_count},   {client_tests, client_tests_count},
-                  {limit_tests, limit_tests_count},
-                  {presence_tests, presence_tests_count}, {worker_tests, worker_tests_count}};
+    } topics[] = {{queue_tests, queue_tests_count},     {inbox_tests, inbox_tests_count},
+                  {session_tests, session_tests_count}, {client_tests, client_tests_count},
+                  {limit_tests, limit_tests_count},     {presence_tests, presence_tests_count},
+                  {worker_tests, worker_tests_count}};
     static struct CMUnitTest all[256]; /* one group: two would break the TAP plan */
     size_t count = 0;
 

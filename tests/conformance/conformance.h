@@ -44,8 +44,7 @@ int conformance_run(const struct backend *backend);
 extern const struct CMUnitTest queue_tests[], inbox_tests[], session_tests[], client_tests[], limit_tests[],
     presence_tests[], worker_tests[];
 extern const size_t queue_tests_count, inbox_tests_count, session_tests_count, client_tests_count, limit_tests_count,
-    presence_tests_count,
-    worker_tests_count;
+    presence_tests_count, worker_tests_count;
 
 /* Calls that must succeed; the failing sentence is printed. */
 #define must(call)                                                                                                     \
