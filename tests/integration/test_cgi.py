@@ -241,7 +241,8 @@ def test_a_process_serves_no_request_of_another_site(make_world, first, second):
     for _ in range(3):
         assert fcgi(address, "GET", handshake("alice"), **sites[first]).status == (403 if first is None else 200)
     answer = fcgi(address, "GET", handshake("alice"), **sites[second])
-    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    assert answer.status == 503
+    assert 1 <= int(answer.headers["retry-after"]) <= 3
     assert second is None or not os.path.exists(world.path(second + ".db"))
     wait_until(lambda: not worker.alive(), 10 * SLOW, "the process makes room for one with the other settings")
     assert worker.popen.returncode == 0

@@ -26,10 +26,11 @@ def listing(folder):
 
 def expected(folder, file):
     """What there is while the programs run."""
-    state = ["state.db", "state.db-wal", "state.db-shm", "lock", "claims", "wake.seats", ".htaccess"]
+    state = ["state.db", "state.db-wal", "state.db-shm", "lock", "claims", "rates", "wake.seats", ".htaccess"]
     table = {"q.db-dw": ("folder", folder), "q.db-dw/wake.bell": ("pipe", file)}
     for name in ["q.db", "q.db-wal", "q.db-shm"] + ["q.db-dw/" + name for name in state]:
         table[name] = ("file", file)
+    table["q.db-dw/holder.sock"] = ("socket", 0o600)  # for its owner alone
     # A socket is for the group in any case: that is how the web server gets in.
     for name in ["r.sock"] + ["w.sock"] * os.path.exists(SIDECAR):
         table[name] = ("socket", 0o660)
@@ -49,7 +50,7 @@ def test_all_files_of_all_programs_and_their_modes(make_world, umask, folder, fi
     try:
         responder = world.responder(address="unix:" + os.path.join(site, "r.sock"))
         assert fcgi(responder.address, "GET", handshake("alice")).status == 200
-        for _ in range(3):  # so many that one leads and rings the bell
+        for _ in range(3):  # so many that one leads and rings the bell, and one holds for others
             other = world.responder()
             assert fcgi(other.address, "GET", handshake(other.name)).status == 200
             held = Fcgi(other.address)
@@ -60,8 +61,8 @@ def test_all_files_of_all_programs_and_their_modes(make_world, umask, folder, fi
             assert Client(sidecar.address, "alice").handshake
         for command in (["push", "alice", "t/e", "1"], ["inbox"], ["status"], ["gc"], ["online"], ["doctor"]):
             world.cli(*command)
-        wait_until(lambda: "q.db-dw/wake.bell" in listing(site), 10 * harness.SLOW,
-                   "the bell is there")
+        wait_until(lambda: {"q.db-dw/wake.bell", "q.db-dw/holder.sock"} <= set(listing(site)), 10 * harness.SLOW,
+                   "the bell and the holder's door are there")
     finally:
         os.umask(before)
     assert listing(site) == expected(folder, file)

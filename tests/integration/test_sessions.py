@@ -175,6 +175,8 @@ def test_clients_without_a_user_are_asked_again_when_their_session_has_one(make_
     responder = world.responder()
     log_in(world, "s1", None)
     held = hold(responder, "s1", "a")
+    wait_until(lambda: any(worker["parked"] for worker in json.loads(world.cli("status", "--json").stdout)["workers"]),
+               10 * SLOW, "the poll is held")
     world.sql("UPDATE dw_session SET uid = 'alice' WHERE sid = 's1'")
     assert held.receive(WITHIN).status == 403
     assert '"alice"' in fcgi(responder.address, "GET", handshake("a"), **who("s1")).text

@@ -630,7 +630,8 @@ def test_rfc6455_an_unmasked_frame_in_pieces_is_noticed_and_what_came_before_is_
 
 
 @pytest.mark.parametrize("frame, answer", [(masked(websocket.TEXT, GOOD), b'["pong" "c"]'),
-                                           (masked(websocket.TEXT, GOOD, masked=False), b"\x88\x02\x03\xea")])
+                                           (masked(websocket.TEXT, GOOD, masked=False), b"\x88\x02\x03\xea")],
+                         ids=["masked", "unmasked"])
 def test_rfc6455_a_frame_right_behind_the_handshake(shared, frame, answer):
     """Sent without waiting for the 101, so that both are read at once."""
     with harness.connect(shared.rfc.address, 10) as sock:
