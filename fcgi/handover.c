@@ -16,6 +16,7 @@
 #include <sys/epoll.h>
 #include <sys/file.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -107,7 +108,7 @@ static void leave_holder(struct dw_fcgi *fcgi)
     (void)close(handover->holder);
     handover->holder = -1;
     handover->worker = -1;
-    /* What it held has ended with it. */
+    /* What it held has ended with it, or is no longer counted as ours. */
     if (self >= 0)
         (void)dw_store_worker_lent(fcgi->store, self, -DW_LENT_MAX);
 }
@@ -230,12 +231,29 @@ bool dw_handover_lend(struct dw_fcgi *fcgi, struct dw_parked *parked)
 
 /* ---- holding ---- */
 
+/* Those who are guests stay. */
+static void close_door(struct dw_fcgi *fcgi)
+{
+    struct dw_handover *handover = &fcgi->handover;
+    struct sockaddr_un name;
+    char path[sizeof name.sun_path];
+    struct stat st;
+
+    /* After the state was lost the name may be that of another's door. */
+    if (name_door(fcgi, path, sizeof path) && lstat(path, &st) == 0 && st.st_ino == handover->door_ino &&
+        st.st_dev == handover->door_dev)
+        (void)unlink(path);
+    (void)close(handover->door);
+    handover->door = -1;
+}
+
 /* Only one process at a time looks whether there is a holder, or two could replace each other's door. */
 static bool open_door(struct dw_fcgi *fcgi, const char *path)
 {
     struct dw_handover *handover = &fcgi->handover;
     int folder = open(dw_store_state_dir(fcgi->store), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     struct dw_err err = {0};
+    struct stat st;
     int rc = DW_BUSY;
 
     if (folder < 0)
@@ -243,13 +261,15 @@ static bool open_door(struct dw_fcgi *fcgi, const char *path)
     if (flock(folder, LOCK_EX | LOCK_NB) == 0)
         rc = dw_listen_private(path, &handover->door, &err);
     (void)close(folder);
+    if (rc == DW_OK && lstat(path, &st) == 0) {
+        handover->door_ino = st.st_ino;
+        handover->door_dev = st.st_dev;
+    }
     if (rc == DW_OK &&
         dw_fcgi_watch(fcgi, EPOLL_CTL_ADD, handover->door, EPOLLIN, &handover->door_end, DW_KIND_HANDOVER))
         return true;
     if (rc == DW_OK) {
-        (void)unlink(path);
-        (void)close(handover->door);
-        handover->door = -1;
+        close_door(fcgi);
     } else if (rc != DW_BUSY) {
         dw_log_info("polls are held by each process itself: %s", dw_err_say(&err, rc));
         handover->unusable = true;
@@ -316,6 +336,10 @@ static void on_door(struct dw_fcgi *fcgi)
             guest->next->prev = guest;
         fcgi->handover.guests = guest;
     }
+    if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+        dw_log_warn("out of file descriptors: no more polls of other processes are held here");
+        close_door(fcgi);
+    }
 }
 
 /* The poll that was lent; NULL: this is none.  Names are checked, numbers can do no harm: a claim word that
@@ -351,8 +375,7 @@ static struct dw_parked *unpack(const struct loan *loan, const char *names, size
     return parked;
 }
 
-/* False: its lender has to ask for the holder's number again. */
-static bool take_in(struct dw_fcgi *fcgi, struct dw_guest *guest, const struct loan *loan, struct dw_parked *parked)
+static void take_in(struct dw_fcgi *fcgi, struct dw_guest *guest, const struct loan *loan, struct dw_parked *parked)
 {
     int64_t latest = dw_clock_mono_ms() + fcgi->conf->chsk_lp_timeout_ms;
 
@@ -364,10 +387,28 @@ static bool take_in(struct dw_fcgi *fcgi, struct dw_guest *guest, const struct l
     /* After the state was lost this process may have another number, and the poll's slot another client. */
     if (loan->holder == atomic_load_explicit(&fcgi->backend.hub.worker, memory_order_relaxed)) {
         dw_fcgi_hold(fcgi, parked);
-        return true;
+        return;
     }
+    guest->outdated = true;
     dw_fcgi_turn_back(fcgi, parked);
-    return false;
+}
+
+/* The one that came; where there are more, or none, -1. */
+static int descriptor_of(const struct cmsghdr *header)
+{
+    size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int), i;
+    int descriptor = -1;
+
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
+        return -1;
+    for (i = 0; i < count; i++) {
+        if (descriptor >= 0)
+            (void)close(descriptor);
+        memcpy(&descriptor, CMSG_DATA(header) + i * sizeof descriptor, sizeof descriptor);
+    }
+    if (count > 1)
+        (void)close(descriptor);
+    return count == 1 ? descriptor : -1;
 }
 
 /* 1: a poll was taken in; 0: there is none now; -1: the guest is gone, or talks nonsense. */
@@ -388,9 +429,9 @@ static int take_one(struct dw_fcgi *fcgi, struct dw_guest *guest)
         return 1;
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
         return 0;
-    if (header == NULL || header->cmsg_type != SCM_RIGHTS || header->cmsg_len != CMSG_LEN(sizeof descriptor))
+    descriptor = header != NULL ? descriptor_of(header) : -1;
+    if (descriptor < 0)
         return -1;
-    memcpy(&descriptor, CMSG_DATA(header), sizeof descriptor);
     if ((size_t)got > sizeof loan && (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0)
         parked = unpack(&loan, names, (size_t)got - sizeof loan);
     if (parked == NULL) {
@@ -398,7 +439,16 @@ static int take_one(struct dw_fcgi *fcgi, struct dw_guest *guest)
         return -1;
     }
     parked->connection.fcgi.descriptor = descriptor;
-    return take_in(fcgi, guest, &loan, parked) ? 1 : -1;
+    take_in(fcgi, guest, &loan, parked);
+    return 1;
+}
+
+/* What its owner sends from now on fails there; what it has sent is still to be read. */
+static void take_rest(struct dw_fcgi *fcgi, struct dw_guest *guest)
+{
+    (void)shutdown(guest->descriptor, SHUT_RD);
+    while (take_one(fcgi, guest) > 0)
+        ;
 }
 
 static void on_guest(struct dw_fcgi *fcgi, struct dw_guest *guest)
@@ -407,6 +457,10 @@ static void on_guest(struct dw_fcgi *fcgi, struct dw_guest *guest)
 
     while (state > 0 && rounds-- > 0)
         state = take_one(fcgi, guest);
+    if (state >= 0 && guest->outdated) {
+        take_rest(fcgi, guest);
+        state = -1;
+    }
     if (state < 0)
         hang_up(fcgi, guest);
 }
@@ -417,6 +471,8 @@ void dw_handover_returned(struct dw_fcgi *fcgi, struct dw_parked *parked)
 
     if (guest == NULL)
         return;
+    /* Its lender may not have closed its copy yet: only then does closing ours take it out of the set. */
+    (void)dw_fcgi_watch(fcgi, EPOLL_CTL_DEL, parked->connection.fcgi.descriptor, 0, NULL, DW_KIND_PARKED);
     parked->connection.fcgi.guest = NULL;
     guest->polls--;
     if (guest->descriptor >= 0)
@@ -446,23 +502,11 @@ void dw_handover_event(struct dw_fcgi *fcgi, struct dw_handover_end *end)
 
 void dw_handover_stop(struct dw_fcgi *fcgi)
 {
-    struct dw_handover *handover = &fcgi->handover;
-    struct sockaddr_un name;
-    char path[sizeof name.sun_path];
-
-    if (handover->door < 0)
-        return;
-    if (name_door(fcgi, path, sizeof path))
-        (void)unlink(path);
-    (void)close(handover->door);
-    handover->door = -1;
-    for (struct dw_guest *guest = handover->guests; guest != NULL; guest = guest->next) {
-        if (guest->descriptor < 0)
-            continue;
-        /* What its owner sends from now on fails there; what it has sent is still to be read. */
-        (void)shutdown(guest->descriptor, SHUT_RD);
-        while (take_one(fcgi, guest) > 0)
-            ;
+    if (fcgi->handover.door >= 0)
+        close_door(fcgi);
+    for (struct dw_guest *guest = fcgi->handover.guests; guest != NULL; guest = guest->next) {
+        if (guest->descriptor >= 0)
+            take_rest(fcgi, guest);
     }
 }
 

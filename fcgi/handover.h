@@ -20,6 +20,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct dw_fcgi;
 struct dw_parked;
@@ -36,6 +37,7 @@ struct dw_guest {
     int descriptor; /* -1: it has gone, some of its polls have not */
     int32_t worker; /* -1: it has lent nothing yet */
     uint32_t polls;
+    bool outdated; /* it knows us by a number that we no longer have: it has to ask again */
 };
 
 struct dw_handover {
@@ -43,7 +45,9 @@ struct dw_handover {
     bool unusable;
     uint64_t settings; /* a digest of version and settings */
     /* holding for others */
-    int door; /* listens; -1: not open */
+    int door;       /* listens; -1: not open */
+    ino_t door_ino; /* of its name */
+    dev_t door_dev;
     struct dw_guest *guests;
     /* lending to a holder */
     int holder; /* the connection; -1: none */

@@ -2,6 +2,7 @@
 #include "fcgi/server_internal.h"
 
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
 /* Every link of a list gets the same time, so its end is the place for the latest deadline. */
@@ -26,7 +27,7 @@ void dw_link_free(struct dw_link *link)
     free(link);
 }
 
-unsigned dw_links_close_overdue(struct dw_links *list, int64_t now_ms)
+unsigned dw_links_close_overdue(struct dw_links *list, int epoll_fd, int64_t now_ms)
 {
     struct dw_link *link, *next;
     unsigned closed = 0;
@@ -34,6 +35,8 @@ unsigned dw_links_close_overdue(struct dw_links *list, int64_t now_ms)
     for (link = list->first; link != NULL && link->deadline_ms <= now_ms; link = next) {
         next = link->next;
         dw_links_remove(list, link);
+        if (epoll_fd >= 0) /* closing alone is not enough while another process has a copy (handover.c) */
+            (void)epoll_ctl(epoll_fd, EPOLL_CTL_DEL, link->descriptor, NULL);
         (void)close(link->descriptor);
         dw_link_free(link);
         closed++;

@@ -147,5 +147,6 @@ void dw_fcgi_park(struct dw_fcgi *fcgi, struct dw_parked *parked)
         rest(fcgi);
     } else {
         dw_fcgi_turn_back(fcgi, parked);
+        rest(fcgi);
     }
 }

@@ -258,6 +258,6 @@ void dw_readers_stop(struct dw_fcgi *fcgi)
     for (i = 0; i < fcgi->reader_count; i++)
         (void)pthread_join(fcgi->readers[i], NULL);
     free(fcgi->readers);
-    (void)dw_links_close_overdue(&fcgi->ready, INT64_MAX);
-    (void)dw_links_close_overdue(&fcgi->ready_writes, INT64_MAX);
+    (void)dw_links_close_overdue(&fcgi->ready, -1, INT64_MAX);
+    (void)dw_links_close_overdue(&fcgi->ready_writes, -1, INT64_MAX);
 }

@@ -207,8 +207,15 @@ static void cut_slow(struct dw_fcgi *fcgi, int64_t now)
 
 static void on_leaving(struct dw_fcgi *fcgi, struct dw_link *link)
 {
-    if (dw_output_write(link->descriptor, &link->out, &link->written) == 0)
+    int descriptor = link->descriptor, state;
+
+    /* Before it may be closed: that alone is not enough while another process has a copy (handover.c). */
+    (void)epoll_ctl(fcgi->epoll_fd, EPOLL_CTL_DEL, descriptor, NULL);
+    state = dw_output_write(descriptor, &link->out, &link->written);
+    if (state == 0 && dw_fcgi_watch(fcgi, EPOLL_CTL_ADD, descriptor, EPOLLOUT, link, DW_KIND_LEAVING))
         return;
+    if (state == 0)
+        (void)close(descriptor);
     dw_links_remove(&fcgi->leaving, link);
     dw_link_free(link);
 }
@@ -388,7 +395,7 @@ static int loop(struct dw_fcgi *fcgi, struct dw_err *err)
         if (fcgi->lot != NULL)
             dw_lot_tick(fcgi->lot, now);
         cut_slow(fcgi, now);
-        (void)dw_links_close_overdue(&fcgi->leaving, now);
+        (void)dw_links_close_overdue(&fcgi->leaving, fcgi->epoll_fd, now);
         if (fcgi->accept_again_ms != 0 && fcgi->accept_again_ms <= now && !fcgi->stopping) {
             fcgi->accept_again_ms = 0;
             (void)dw_fcgi_watch(fcgi, EPOLL_CTL_MOD, fcgi->listen_fd, EPOLLIN, NULL, DW_KIND_LISTEN);
@@ -435,8 +442,8 @@ static void close_all(struct dw_fcgi *fcgi)
 {
     dw_readers_stop(fcgi);
     on_notify(fcgi); /* the last ones that the readers handed over are answered in passing */
-    (void)dw_links_close_overdue(&fcgi->arriving, INT64_MAX);
-    (void)dw_links_close_overdue(&fcgi->leaving, INT64_MAX);
+    (void)dw_links_close_overdue(&fcgi->arriving, -1, INT64_MAX);
+    (void)dw_links_close_overdue(&fcgi->leaving, fcgi->epoll_fd, INT64_MAX);
     dw_lot_free(fcgi->lot);
     dw_wake_close(fcgi->wake);
     dw_handover_fini(fcgi);

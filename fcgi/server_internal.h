@@ -138,7 +138,7 @@ void dw_links_add(struct dw_links *list, struct dw_link *link);
 void dw_links_remove(struct dw_links *list, struct dw_link *link);
 void dw_link_free(struct dw_link *link); /* the descriptor is the caller's */
 /* Closes and frees those whose deadline has passed; how many. */
-unsigned dw_links_close_overdue(struct dw_links *list, int64_t now_ms);
+unsigned dw_links_close_overdue(struct dw_links *list, int epoll_fd, int64_t now_ms);
 int64_t dw_links_deadline(const struct dw_links *list); /* the earliest, INT64_MAX: none */
 
 #endif

@@ -247,7 +247,7 @@ void dw_lot_adopt(struct dw_lot *lot, struct dw_parked *parked)
     }
     add(lot, parked);
     if (atomic_load_explicit(&lot->hub->draining, memory_order_relaxed))
-        answer_timeout(lot, parked, true);
+        answer_timeout(lot, parked, false); /* it has not been shown what came since its mailbox was read */
     else if (!ready)
         dw_lot_wake(lot); /* once the queue can be followed, everyone is let go */
     else if (!dw_lot_review_new(lot, parked))

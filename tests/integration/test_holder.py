@@ -4,7 +4,9 @@ import json
 import os
 import shutil
 import signal
+import socket
 import stat
+import struct
 import time
 
 import pytest
@@ -235,7 +237,6 @@ def test_a_process_with_many_polls_holds_them_itself(world):
 
 def test_a_stranger_at_the_door_does_no_harm(crowd):
     """Someone with the same user who does not speak the language, and one who says half of it."""
-    import socket
     crowd.settle()
     for said in (b"", b"x", b"GET / HTTP/1.0\r\n\r\n", b"\0" * 200, b"\xff" * 5000):
         stranger = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -247,5 +248,61 @@ def test_a_stranger_at_the_door_does_no_harm(crowd):
             stranger.recv(64)
             assert stranger.recv(64) == b""  # hung up on
         stranger.close()
+    crowd.push()
+    crowd.receive_all()
+
+
+class Lender:
+    """A process that lends polls by hand (struct hello and struct loan of fcgi/handover.c)."""
+
+    def __init__(self, crowd):
+        self.door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.door.connect(crowd.world.db_path + "-dw/holder.sock")
+        self.door.settimeout(5 * SLOW)
+        _, self.holder, _ = struct.unpack("=IiQ", self.door.recv(64))
+
+    def lend(self, holder):
+        """Lends a poll of nobody that is known; returns the web server's end of it, and the lender's copy."""
+        web_server, copy = socket.socketpair()
+        web_server.settimeout(5 * SLOW)
+        until = int(time.monotonic() * 1000) + 15000
+        loan = struct.pack("=iiIIqqqqQQQHB??32s", 900, holder, 50, 1, 0, until, 0, 0, 0, 0, 0, 1, 2, True, False, b"edn")
+        socket.send_fds(self.door, [loan.ljust(112, b"\0") + b"nobody\0a-client\0\0"], [copy.fileno()])
+        return web_server, copy
+
+
+def held_by(crowd, pid):
+    return next(worker["parked"] for worker in crowd.workers() if worker["pid"] == pid)
+
+
+def test_a_poll_that_ends_while_its_lender_has_a_copy_of_it_does_no_harm(crowd):
+    """A lender that is stopped between lending and closing: the connection stays open, and its events come."""
+    crowd.settle()
+    holder, most = crowd.holder()
+    lender = Lender(crowd)
+    copies = []
+    for _ in range(3):
+        web_server, copy = lender.lend(lender.holder)
+        copies.append(copy)
+        wait_until(lambda: held_by(crowd, holder.pid) == most + 1, 5 * SLOW, "it is held")
+        web_server.close()
+        wait_until(lambda: held_by(crowd, holder.pid) == most, 5 * SLOW, "its end is noticed")
+        copy.shutdown(socket.SHUT_RDWR)
+    crowd.push()
+    crowd.receive_all()
+    assert holder.alive()
+    for copy in copies:
+        copy.close()
+
+
+def test_polls_for_a_number_that_the_holder_no_longer_has_are_all_answered(crowd):
+    crowd.settle()
+    lender = Lender(crowd)
+    lent = [lender.lend(lender.holder + 1) for _ in range(2)]
+    for web_server, copy in lent:
+        copy.close()
+        assert b"[:chsk/timeout" in web_server.recv(1000)
+        web_server.close()
+    assert lender.door.recv(64) == b""  # it has to ask again
     crowd.push()
     crowd.receive_all()

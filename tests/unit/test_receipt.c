@@ -2,6 +2,7 @@
  * try for a worker that died is not.  Over the memory store; no adapter marks answers as sent here, as if
  * every worker were interrupted right behind its last byte. */
 #include "base/clock.h"
+#include "hub/lot.h"
 #include "hub/serve.h"
 #include "store/store.h"
 
@@ -127,6 +128,43 @@ static void a_poll_of_a_later_tick_is_a_receipt_whoever_has_died(void **state)
     assert_false(poll(&f->b, "", udt + 1));
 }
 
+static void keep_text(void *context, struct dw_parked *parked, const struct dw_answer *answer)
+{
+    (void)parked;
+    dw_buf_add(context, answer->body.data, answer->body.len);
+}
+
+/* It was read when there was nothing; what came since has been routed, to others. */
+static void a_poll_that_comes_to_the_lot_of_a_stopping_worker_proves_nothing_that_it_was_not_shown(void **state)
+{
+    const struct dw_push push = {.uid = "c", .event = "t/e", .format = "json"};
+    struct dw_answer answer = DW_ANSWER_INIT;
+    struct dw_buf said = DW_BUF_INIT;
+    const struct dw_lot_callbacks callbacks = {.answer = keep_text, .context = &said};
+    struct dw_request request = {.method = "GET"};
+    struct fixture *f = *state;
+    struct dw_lot *lot = dw_lot_new(&f->a.hub, f->a.store, &callbacks, NULL);
+    int64_t udt = dw_clock_wall_ms();
+    struct dw_parked *parked;
+    char query[128];
+
+    assert_non_null(lot);
+    assert_false(poll(&f->a, "&handshake?=1", udt));
+    (void)snprintf(query, sizeof query, "client-id=c&udt=%lld", (long long)udt);
+    request.query = query;
+    parked = dw_serve(f->a.server, &request, &answer);
+    assert_non_null(parked);
+    assert_int_equal(dw_store_push(f->a.store, &push, NULL, NULL), DW_OK);
+    dw_lot_wake(lot);
+    atomic_store(&f->a.hub.draining, true);
+    dw_lot_adopt(lot, parked);
+    assert_string_equal(dw_buf_str(&said), "[:chsk/timeout nil]");
+    assert_true(poll(&f->b, "", udt + 1));
+    dw_lot_free(lot);
+    dw_buf_fini(&said);
+    dw_buf_fini(&answer.body);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, open_fixture, close_fixture)
 
 int main(void)
@@ -135,6 +173,7 @@ int main(void)
         CASE(a_poll_in_the_same_tick_is_a_receipt_while_the_worker_of_the_last_one_lives),
         CASE(a_poll_in_the_same_tick_is_a_copy_when_the_worker_of_the_last_one_has_died),
         CASE(a_poll_of_a_later_tick_is_a_receipt_whoever_has_died),
+        CASE(a_poll_that_comes_to_the_lot_of_a_stopping_worker_proves_nothing_that_it_was_not_shown),
     };
 
     return cmocka_run_group_tests_name("receipt", tests, NULL, NULL);
