@@ -56,6 +56,41 @@ static int check_load(struct dw_sqlite *s, const struct dw_inbox *row, struct dw
                : rc;
 }
 
+#define RECOUNT_MS ((int64_t)3600 * 1000)
+
+static int run(struct dw_sqlite *s, enum dw_sql id, struct dw_err *err)
+{
+    sqlite3_stmt *stmt;
+    int rc = dw_sqlite_stmt(s, id, &stmt, err);
+
+    return rc == DW_OK ? dw_sqlite_run(stmt, err) : rc;
+}
+
+/* There are INSERTs that the triggers can't follow, and the table may be altered by hand: what is wrong would keep a
+ * sender out, or in, for ever. */
+int dw_sqlite_inbox_recount(struct dw_sqlite *s, int64_t now_ms, struct dw_err *err)
+{
+    static const enum dw_sql anew[] = {DW_SQL_INBOX_FORGET, DW_SQL_INBOX_COUNT, DW_SQL_INBOX_SUMS};
+    sqlite3_stmt *stmt;
+    int64_t last_ms, drifted = 0;
+    int rc = dw_sqlite_meta(s, "inbox_counted", &last_ms, err);
+
+    if (rc != DW_OK || (last_ms <= now_ms && now_ms - last_ms < RECOUNT_MS))
+        return rc;
+    rc = dw_sqlite_stmt(s, DW_SQL_INBOX_DRIFT, &stmt, err); /* without a lock */
+    if (rc == DW_OK)
+        rc = dw_sqlite_int(stmt, 0, &drifted, err);
+    if (rc == DW_OK)
+        rc = dw_sqlite_begin(s, DW_QUEUE, err);
+    if (rc != DW_OK)
+        return rc;
+    for (size_t i = 0; rc == DW_OK && drifted != 0 && i < sizeof anew / sizeof anew[0]; i++)
+        rc = run(s, anew[i], err);
+    if (rc == DW_OK)
+        rc = dw_sqlite_meta_put(s, "inbox_counted", now_ms, err);
+    return dw_sqlite_end(s, DW_QUEUE, rc, err);
+}
+
 static bool is_limited(const struct dw_store_limits *limits)
 {
     return (limits->inbox_rows | limits->inbox_bytes | limits->inbox_uid_rows | limits->inbox_uid_bytes) != 0;
