@@ -197,8 +197,9 @@ struct dw_chsk dw_serve_state(const struct dw_client *client, bool found)
     return (struct dw_chsk){
         .known = found,
         /* A row may have been forgotten while a connection or poll of its time is still held, which must not pass for
-         * one of the new row's: each row has its numbers from a place of its own. */
-        .epoch = found ? client->epoch : (uint32_t)(dw_clock_mono_ms() & DW_EPOCH_MASK),
+         * one of the new row's: each row has its numbers from a place of its own.  Where the slot was another's they
+         * go on from that one's, or its claim word could be newer than all that is to come. */
+        .epoch = found || client->epoch != 0 ? client->epoch : (uint32_t)(dw_clock_mono_ms() & DW_EPOCH_MASK),
         .cursor = client->cursor,
         .udt = client->udt,
         .seen_ms = client->seen_ms,

@@ -69,16 +69,35 @@ static void take_back(const struct opening *opening)
         dw_log_error("a client that could not be let in still counts as connected");
 }
 
+/* The claim word and the first message; false: call->answer says why not. */
+static bool greet(struct opening *opening, int generation)
+{
+    struct dw_serving_call *call = opening->call;
+    struct dw_hub *hub = call->server->hub;
+    const struct dw_client *client = &opening->client;
+    int rc;
+
+    /* Without it no push could be sent here. */
+    if (!dw_store_claim_begin(call->server->store, client->slot, client->epoch, client->cursor)) {
+        dw_counter_add(&hub->counters.superseded, 1);
+        dw_answer_text(call->answer, 503, "A newer request of this client has come");
+        call->answer->retry_ms = dw_hub_retry_ms(hub);
+        return false;
+    }
+    rc = dw_serve_handshake(call, opening->packer, generation);
+    if (rc != DW_OK)
+        dw_serve_failed(call, "packing a handshake", rc);
+    return rc == DW_OK;
+}
+
 static struct dw_parked *let_in(struct opening *opening)
 {
     struct dw_serving_call *call = opening->call;
     struct dw_hub *hub = call->server->hub;
     int generation = opening->client.generation != 0 ? opening->client.generation : (int)hub->conf->chsk_generation;
     struct dw_parked *parked = dw_serve_park(call, DW_PARKED_SOCKET, opening->packer, generation);
-    int rc = parked != NULL ? dw_serve_handshake(call, opening->packer, generation) : DW_OK;
 
-    if (rc != DW_OK) {
-        dw_serve_failed(call, "packing a handshake", rc);
+    if (parked != NULL && !greet(opening, generation)) {
         free(parked);
         parked = NULL;
     }
@@ -90,7 +109,6 @@ static struct dw_parked *let_in(struct opening *opening)
     parked->slot = opening->client.slot;
     parked->epoch = opening->client.epoch;
     parked->after = opening->client.cursor;
-    (void)dw_store_claim_begin(call->server->store, parked->slot, parked->epoch, parked->after);
     dw_counter_add(&hub->counters.sockets, 1);
     if (opening->gap)
         dw_serve_gap(call, opening->was_known);

@@ -122,17 +122,19 @@ static int update(struct dw_store *store, const struct dw_client_key *key, dw_cl
 
     if (row != NULL) {
         client = row->client;
-        dw_claim_mend(&w->claims[client.slot], client.epoch);
     } else {
         rc = choose_slot(store, key->uid, &replaced, err);
         if (rc != DW_OK)
             return rc;
         client.slot = replaced >= 0 ? w->clients.at[replaced].client.slot : free_slot(w);
-        if (replaced >= 0)
+        if (replaced < 0)
+            atomic_store(&w->claims[client.slot], 0);
+        else if (w->clients.at[replaced].client.epoch != 0)
             client.epoch = w->clients.at[replaced].client.epoch;
         else
-            atomic_store(&w->claims[client.slot], 0);
+            client.epoch = 1; /* 0 would say that the slot was nobody's */
     }
+    dw_claim_mend(&w->claims[client.slot], client.epoch);
     rc = fn(context, &client, row != NULL, row != NULL ? atomic_load(&w->claims[client.slot]) : 0);
     if (rc != DW_OK)
         return rc;

@@ -82,8 +82,11 @@ static int replace(struct dw_sqlite *s, bool any, const char *uid, struct dw_cli
     /* To its end: RETURNING has not written before that is reached. */
     for (rc = dw_sqlite_step(stmt, &row, err); rc == DW_OK && row; rc = dw_sqlite_step(stmt, &row, err)) {
         client->slot = (uint32_t)sqlite3_column_int64(stmt, 0);
-        /* What its last owner may still have somewhere is older, and its claim word too. */
+        /* What its last owner may still have somewhere is older, and its claim word too.  0 would say that there
+         * was no owner. */
         client->epoch = (uint32_t)sqlite3_column_int64(stmt, 1);
+        if (client->epoch == 0)
+            client->epoch = 1;
         s->base.clients_replaced++;
     }
     return rc;
@@ -196,8 +199,7 @@ static int update_client(struct dw_sqlite *s, const struct dw_client_key *key, d
     if (rc != DW_OK)
         return rc;
     word = dw_claims_word(&s->claims, client.slot);
-    if (found)
-        dw_claim_mend(word, client.epoch);
+    dw_claim_mend(word, client.epoch); /* of a slot that was another's, too */
     was_connected = client.connected;
     cursor = client.cursor;
     rc = fn(context, &client, found, found ? atomic_load(word) : 0);

@@ -347,7 +347,7 @@ static void add_removed(struct dw_removed *to, const struct dw_removed *done)
     to->sessions += done->sessions;
 }
 
-int dw_sqlite_gc(struct dw_store *store, const struct dw_housework *work, bool *more, struct dw_err *err)
+static int collect(struct dw_store *store, const struct dw_housework *work, bool *more, struct dw_err *err)
 {
     struct dw_sqlite *s = dw_sqlite_of(store);
     size_t chunk = work->chunk > 0 ? work->chunk : 200;
@@ -390,6 +390,13 @@ int dw_sqlite_gc(struct dw_store *store, const struct dw_housework *work, bool *
     if (rc == DW_OK)
         add_removed(work->removed, &done);
     return rc;
+}
+
+int dw_sqlite_gc(struct dw_store *store, const struct dw_housework *work, bool *more, struct dw_err *err)
+{
+    int rc = collect(store, work, more, err);
+
+    return rc == DW_OK && !*more ? dw_sqlite_inbox_recount(dw_sqlite_of(store), work->now_ms, err) : rc;
 }
 
 /* ---- checkpoints ---- */

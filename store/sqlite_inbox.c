@@ -56,6 +56,91 @@ static int check_load(struct dw_sqlite *s, const struct dw_inbox *row, struct dw
                : rc;
 }
 
+/* ---- mending what the triggers got wrong ---- */
+
+#define RECOUNT_MS ((int64_t)24 * 3600 * 1000)
+#define DRIFTED_MAX 100u /* senders that are mended at a time */
+
+struct drifted {
+    struct dw_buf owner;
+    int64_t rows, bytes;
+};
+
+static int find_drifted(struct dw_sqlite *s, struct drifted *drifted, size_t *count, struct dw_err *err)
+{
+    sqlite3_stmt *stmt;
+    bool row;
+    int rc = dw_sqlite_stmt(s, DW_SQL_INBOX_DRIFT, &stmt, err);
+
+    if (rc != DW_OK)
+        return rc;
+    (void)sqlite3_bind_int64(stmt, 1, DRIFTED_MAX);
+    for (rc = dw_sqlite_step(stmt, &row, err); rc == DW_OK && row; rc = dw_sqlite_step(stmt, &row, err)) {
+        struct drifted *one = &drifted[(*count)++];
+
+        dw_buf_adds(&one->owner, dw_sqlite_column(stmt, 0));
+        one->rows = sqlite3_column_int64(stmt, 1);
+        one->bytes = sqlite3_column_int64(stmt, 2);
+        if (dw_buf_failed(&one->owner))
+            return dw_sqlite_done(stmt, dw_err_set(err, DW_NOMEM, "out of memory"));
+    }
+    return rc;
+}
+
+static int mend(struct dw_sqlite *s, const struct drifted *one, struct dw_err *err)
+{
+    sqlite3_stmt *stmt;
+    int rc = dw_sqlite_stmt(s, DW_SQL_INBOX_MEND, &stmt, err);
+
+    if (rc != DW_OK)
+        return rc;
+    dw_sqlite_text(stmt, 1, dw_buf_str(&one->owner));
+    (void)sqlite3_bind_int64(stmt, 2, one->rows);
+    (void)sqlite3_bind_int64(stmt, 3, one->bytes);
+    return dw_sqlite_run(stmt, err);
+}
+
+static int mend_all(struct dw_sqlite *s, const struct drifted *drifted, size_t count, int64_t now_ms,
+                    struct dw_err *err)
+{
+    sqlite3_stmt *stmt;
+    int rc = dw_sqlite_begin(s, DW_QUEUE, err);
+
+    if (rc != DW_OK)
+        return rc;
+    for (size_t i = 0; rc == DW_OK && i < count; i++)
+        rc = mend(s, &drifted[i], err);
+    if (rc == DW_OK && count > 0)
+        rc = dw_sqlite_stmt(s, DW_SQL_INBOX_NONE, &stmt, err);
+    if (rc == DW_OK && count > 0)
+        rc = dw_sqlite_run(stmt, err);
+    if (rc == DW_OK && count < DRIFTED_MAX)
+        rc = dw_sqlite_meta_put(s, "inbox_counted", now_ms, err);
+    return dw_sqlite_end(s, DW_QUEUE, rc, err);
+}
+
+/* There are INSERTs that the triggers can't follow, and tables that are altered by hand: what is wrong would keep a
+ * sender out, or in, for ever.  The look at every row is taken without a lock: the triggers add to what is wrong
+ * and subtract from it alike, so that what has drifted stays the same whatever is committed meanwhile. */
+int dw_sqlite_inbox_recount(struct dw_sqlite *s, int64_t now_ms, struct dw_err *err)
+{
+    struct drifted drifted[DRIFTED_MAX] = {{.rows = 0}};
+    int64_t last_ms;
+    size_t count = 0;
+    int rc = dw_sqlite_meta(s, "inbox_counted", &last_ms, err);
+
+    if (rc != DW_OK || (last_ms <= now_ms && now_ms - last_ms < RECOUNT_MS))
+        return rc;
+    rc = find_drifted(s, drifted, &count, err);
+    if (rc == DW_OK)
+        rc = mend_all(s, drifted, count, now_ms, err);
+    for (size_t i = 0; i < count; i++)
+        dw_buf_fini(&drifted[i].owner);
+    return rc;
+}
+
+/* ---- adding ---- */
+
 static bool is_limited(const struct dw_store_limits *limits)
 {
     return (limits->inbox_rows | limits->inbox_bytes | limits->inbox_uid_rows | limits->inbox_uid_bytes) != 0;

@@ -153,6 +153,8 @@ int dw_sqlite_push(struct dw_store *store, const struct dw_push *push, int64_t *
 int dw_sqlite_version(struct dw_store *store, uint32_t *version, struct dw_err *err);
 
 /* sqlite_inbox.c */
+/* Once a day: mends what dw_inbox_load says. */
+int dw_sqlite_inbox_recount(struct dw_sqlite *s, int64_t now_ms, struct dw_err *err);
 int dw_sqlite_inbox_add(struct dw_store *store, const struct dw_inbox *row, int64_t *id, dw_reply_fn *fn, void *context,
                         struct dw_err *err);
 int dw_sqlite_inbox(struct dw_store *store, int64_t after, size_t max, dw_inbox_fn *fn, void *context,

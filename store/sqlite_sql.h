@@ -30,6 +30,16 @@
 #define DW_TEXT_OLD_SESSIONS                                                                                           \
     "SELECT rowid FROM dw_session WHERE expires_at IS NOT NULL AND expires_at < ?2 ORDER BY expires_at LIMIT ?1"
 
+/* By how much what dw_inbox_load says is less than what is there (sql/queue-0004.sql). */
+#define DW_TEXT_INBOX_DRIFT                                                                                            \
+    "WITH sender AS MATERIALIZED (SELECT coalesce('u' || uid, 'c' || coalesce(client_id, '')) AS owner,"               \
+    " count(*) AS rows, sum(length(CAST(event AS BLOB)) + coalesce(length(CAST(data AS BLOB)), 0)"                     \
+    " + coalesce(length(CAST(raw AS BLOB)), 0)) AS bytes FROM dw_inbox GROUP BY 1)"                                    \
+    " SELECT owner, sum(rows), sum(bytes) FROM (SELECT owner, rows, bytes FROM sender"                                 \
+    " UNION ALL SELECT '*', rows, bytes FROM sender UNION ALL SELECT 'a', rows, bytes FROM sender WHERE owner < 'd'"   \
+    " UNION ALL SELECT owner, -rows, -bytes FROM dw_inbox_load)"                                                       \
+    " GROUP BY owner HAVING sum(rows) <> 0 OR sum(bytes) <> 0 LIMIT ?1"
+
 /* clang-format off */
 #define DW_SQL_STATEMENTS(X)                                                                                           \
     X(QUEUE_BEGIN, DW_QUEUE, "BEGIN IMMEDIATE")                                                                        \
@@ -55,6 +65,10 @@
     X(INBOX_ADD, DW_QUEUE, "INSERT INTO dw_inbox (uid, client_id, event, data, format, wants_reply, received_at,"         \
                            " packer, raw) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")                                                     \
     X(INBOX_LOAD, DW_QUEUE, "SELECT substr(owner, 1, 1), rows, bytes FROM dw_inbox_load WHERE owner IN ('*', 'a', ?1)")  \
+    X(INBOX_DRIFT, DW_QUEUE, DW_TEXT_INBOX_DRIFT)                                                                      \
+    X(INBOX_MEND, DW_QUEUE, "INSERT INTO dw_inbox_load (owner, rows, bytes) VALUES (?1, ?2, ?3)"                       \
+                            " ON CONFLICT (owner) DO UPDATE SET rows = rows + ?2, bytes = bytes + ?3")                 \
+    X(INBOX_NONE, DW_QUEUE, "DELETE FROM dw_inbox_load WHERE rows = 0 AND bytes = 0")                                  \
     X(INBOX_EVENT, DW_QUEUE, "INSERT INTO dw_inbox (uid, event, data, received_at) VALUES (?1, ?2, json_quote(?1), ?3)")\
     X(INBOX, DW_QUEUE, "SELECT id, uid, client_id, event, data, format, wants_reply, received_at, packer, raw"         \
                        " FROM dw_inbox WHERE id > ?1 ORDER BY id LIMIT ?2")                                            \

@@ -230,9 +230,10 @@ struct dw_client {
 };
 
 /* Loads the client's row under the state file's write lock, lets `fn` change it, stores it, commits.
- * `found` = false: the row is new (zeroed but for slot, and for epoch where the slot was another's).  `claim` is
- * the client's claim word as it is now.  fn returns DW_OK to store, any other code to roll back (returned).  fn may
- * read the queue through `store`.  A change of `connected` marks the uid's presence dirty in the same transaction.
+ * `found` = false: the row is new (zeroed but for slot, and for epoch where the slot was another's: never 0 there,
+ * and fn has to count on from it, so that the other's claims are old ones).  `claim` is the client's claim word as
+ * it is now.  fn returns DW_OK to store, any other code to roll back (returned).  fn may read the queue through
+ * `store`.  A change of `connected` marks the uid's presence dirty in the same transaction.
  * Where its uid has as many absent clients as it may, or all slots are taken, a new client gets the slot of the one
  * that has been absent for longest (dw_store_clients_replaced); DW_CROWDED: nobody is absent. */
 typedef int dw_client_fn(void *context, struct dw_client *client, bool found, uint64_t claim);

@@ -305,9 +305,35 @@ static void the_inbox_load_is_what_is_in_the_inbox(void **state)
                    " (NULL, 'c3', 'a/b', '12', x'00'), ('', NULL, 'a/b', NULL, NULL)");
     expect_load(f, "UPDATE dw_inbox SET data = '12345', uid = 'carol' WHERE id IN (1, 3)");
     expect_load(f, "UPDATE dw_inbox SET uid = NULL WHERE uid = 'bob'; UPDATE dw_inbox SET wants_reply = 1");
+    expect_load(f, "INSERT OR REPLACE INTO dw_inbox (id, client_id, event, data) VALUES (2, 'c3', 'a/replaced', '[]')");
+    expect_load(f, "INSERT OR IGNORE INTO dw_inbox (uid, event) VALUES ('alice', 'a/b'), (NULL, 'a/b')");
     expect_load(f, "BEGIN; DELETE FROM dw_inbox WHERE id > 2; ROLLBACK");
     expect_load(f, "DELETE FROM dw_inbox WHERE id IN (1, 4, 5)");
     expect_load(f, "DELETE FROM dw_inbox");
+    expect_sql(f, "SELECT count(*) <= 2, total(rows), total(bytes) FROM dw_inbox_load", "1,0.0,0.0;");
+}
+
+/* An app's trigger fires before ours, and may do away with the row before it has been counted. */
+static void what_an_apps_trigger_does_to_its_row_is_counted(void **state)
+{
+    struct file *f = *state;
+
+    assert_int_equal(migrate(f, NULL, NULL), DW_OK);
+    do_sql(f, "CREATE TRIGGER handled AFTER INSERT ON dw_inbox WHEN NEW.event = 'a/handled'"
+              " BEGIN DELETE FROM dw_inbox WHERE id = NEW.id; END;"
+              "CREATE TRIGGER altered AFTER INSERT ON dw_inbox WHEN NEW.event = 'a/altered'"
+              " BEGIN UPDATE dw_inbox SET uid = 'carol', data = '[1,2]' WHERE id = NEW.id; END;"
+              "CREATE TRIGGER cleared AFTER INSERT ON dw_inbox WHEN NEW.event = 'a/cleared'"
+              " BEGIN DELETE FROM dw_inbox; END");
+    expect_load(f, "INSERT INTO dw_inbox (uid, event, data) VALUES ('alice', 'a/handled', '1')");
+    expect_load(f, "INSERT INTO dw_inbox (client_id, event, data) VALUES ('c1', 'a/handled', '1')");
+    expect_sql(f, "SELECT count(*) <= 2, total(rows), total(bytes) FROM dw_inbox_load", "1,0.0,0.0;");
+    expect_load(f, "INSERT INTO dw_inbox (uid, event, data) VALUES ('alice', 'a/stays', '1')");
+    expect_load(f, "INSERT INTO dw_inbox (uid, event, data) VALUES ('alice', 'a/handled', '123')");
+    expect_load(f, "INSERT INTO dw_inbox (uid, event, data) VALUES ('alice', 'a/handled', '1')");
+    expect_load(f,
+                "INSERT INTO dw_inbox (uid, event, data) VALUES ('alice', 'a/altered', NULL), (NULL, 'a/altered', '')");
+    expect_load(f, "INSERT INTO dw_inbox (uid, event, data) VALUES ('bob', 'a/cleared', '1')");
     expect_sql(f, "SELECT count(*) <= 2, total(rows), total(bytes) FROM dw_inbox_load", "1,0.0,0.0;");
 }
 
@@ -367,6 +393,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_queue_without_tables_is_refused_unless_it_is_to_be_made, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_old_queue_learns_to_name_uid_and_client_together, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_inbox_load_is_what_is_in_the_inbox, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_an_apps_trigger_does_to_its_row_is_counted, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_apps_own_user_version_is_never_touched, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_app_that_has_not_counted_yet_finds_0, set_up, tear_down),
         cmocka_unit_test_setup_teardown(programs_that_start_together_make_one_queue, set_up, tear_down),

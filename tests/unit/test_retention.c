@@ -232,6 +232,67 @@ static const char *const texts[] = {
 #undef TEXT
 };
 
+/* Rows and bytes that dw_inbox_load says are there, in excess of those that are. */
+static int64_t drift(struct queue *q, const char *owner, const char *of)
+{
+    char text[512];
+
+    (void)snprintf(text, sizeof text,
+                   "SELECT 1000 * abs((SELECT total(rows) FROM dw_inbox_load WHERE owner = '%s') - count(*))"
+                   " + abs((SELECT total(bytes) FROM dw_inbox_load WHERE owner = '%s') - total(length(event)))"
+                   " FROM dw_inbox WHERE %s",
+                   owner, owner, of);
+    return number(q->db, text);
+}
+
+static void expect_no_drift(struct queue *q)
+{
+    assert_int_equal(drift(q, "*", "1"), 0);
+    assert_int_equal(drift(q, "ualice", "uid = 'alice'"), 0);
+    assert_int_equal(drift(q, "ubob", "uid = 'bob'"), 0);
+    assert_int_equal(drift(q, "cc1", "uid IS NULL AND client_id = 'c1'"), 0);
+    assert_int_equal(drift(q, "a", "uid IS NULL"), 0);
+}
+
+static void what_the_inbox_holds_is_counted_anew_every_day(void **state)
+{
+    static const char *const mistakes[] = {
+        "INSERT OR IGNORE INTO dw_inbox (id, uid, event) VALUES (1, 'alice', 'a/other')",
+        "UPDATE dw_inbox_load SET rows = rows + 1 WHERE owner = '*'",
+        "UPDATE dw_inbox_load SET bytes = bytes - 1 WHERE owner = 'a'",
+        "INSERT INTO dw_inbox_load VALUES ('ubob', 1, 0)",
+        "DELETE FROM dw_inbox_load WHERE owner = 'cc1'",
+        "DELETE FROM dw_inbox_load",
+        "DROP TRIGGER dw_inbox_load_drop; DELETE FROM dw_inbox",
+    };
+    struct queue *q = *state;
+    int64_t ahead = 0, wrong;
+
+    sql(q->db,
+        "INSERT INTO dw_inbox (uid, client_id, event, received_at) SELECT *, 4000000000000 FROM"
+        " (VALUES ('alice', 'c1', 'a/one'), ('alice', NULL, 'a/b'), (NULL, 'c1', 'a/three'), (NULL, 'c2', 'a/four'))");
+    (void)steps(q, ahead);
+    for (size_t i = 0; i < sizeof mistakes / sizeof mistakes[0]; i++) {
+        expect_no_drift(q);
+        sql(q->db, mistakes[i]);
+        wrong = drift(q, "*", "1") + drift(q, "ualice", "uid = 'alice'") + drift(q, "ubob", "uid = 'bob'") +
+                drift(q, "cc1", "uid IS NULL AND client_id = 'c1'") + drift(q, "a", "uid IS NULL");
+        assert_int_not_equal(wrong, 0);
+        ahead += DAY_MS + 1000;
+        (void)steps(q, ahead);
+    }
+    expect_no_drift(q);
+    assert_int_equal(number(q->db, "SELECT count(*) FROM dw_inbox_load"), 0);
+    rows(q, "INSERT INTO dw_inbox_load SELECT 'u' || i, i, i", 250);
+    ahead += DAY_MS + 1000;
+    for (int i = 0; i < 3; i++) /* as many as one step takes, and the rest in the next ones */
+        (void)steps(q, ahead);
+    assert_int_equal(number(q->db, "SELECT count(*) FROM dw_inbox_load"), 0);
+    sql(q->db, "INSERT INTO dw_inbox_load VALUES ('ubob', 1, 0)");
+    (void)steps(q, ahead + DAY_MS / 2); /* it costs a look at every row */
+    assert_int_equal(number(q->db, "SELECT count(*) FROM dw_inbox_load"), 1);
+}
+
 /* Every dead worker costs this under the state's write lock; in CGI each request leaves one. */
 static void the_clients_of_a_dead_worker_are_found_by_index(void **state)
 {
@@ -282,6 +343,7 @@ int main(void)
         CASE(sessions_that_expired_at_0_or_before_go_like_all_others),
         CASE(past_memberships_go_in_chunks_whether_their_ends_are_equal_or_not),
         CASE(no_step_takes_more_than_its_chunk),
+        CASE(what_the_inbox_holds_is_counted_anew_every_day),
         CASE(the_clients_of_a_dead_worker_are_found_by_index),
         CASE(a_client_too_many_is_told_that_all_places_are_taken),
     };

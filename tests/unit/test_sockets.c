@@ -1,5 +1,6 @@
 /* The hub's WebSockets over the memory store: what is sent to whom and when, and what a lost connection costs. */
 #include "base/clock.h"
+#include "store/ops.h"
 #include "tests/unit/socketing.h"
 
 #include <string.h>
@@ -376,6 +377,97 @@ static void one_uid_has_a_bounded_number_of_connections(void **unused)
     disconnect(&wires[2]);
 }
 
+/* ---- of many clients ---- */
+
+/* Instead of time that passes: numbers begin with the clock, and those of an old row are long behind it. */
+static int age(void *context, struct dw_client *client, bool found, uint64_t claim)
+{
+    (void)claim;
+    assert_true(found);
+    client->epoch = *(const uint32_t *)context;
+    return DW_OK;
+}
+
+static void make_old(const char *id, uint32_t epoch)
+{
+    const struct dw_client_key key = {DW_WS, id, id};
+    struct dw_client client;
+
+    assert_int_equal(dw_store_client_update(w.store, &key, age, &epoch, NULL), DW_OK);
+    assert_int_equal(dw_store_client_update(w.store, &key, age, &epoch, NULL), DW_OK); /* takes its newer claim away */
+    assert_int_equal(dw_store_client_get(w.store, id, id, &client, NULL), DW_OK);
+    assert_true(dw_store_claim_begin(w.store, client.slot, epoch, 0));
+}
+
+static bool is_connected(const char *id)
+{
+    struct dw_client client;
+
+    return dw_store_client_get(w.store, id, id, &client, NULL) == DW_OK && client.connected;
+}
+
+static void replace_one_of(uint32_t epoch)
+{
+    struct dw_departed gone = {DW_WS, "b", "b", 0, 0};
+    struct wire a, b;
+
+    connect_as(&a, "client-id=a");
+    gone = (struct dw_departed){DW_WS, "a", "a", a.parked->slot, a.parked->epoch};
+    disconnect(&a);
+    assert_int_equal(dw_store_clients_leave(w.store, &gone, 1, 1, NULL), DW_OK);
+    make_old("a", epoch);
+    connect_as(&b, "client-id=b");
+    assert_int_equal(b.status, 101);
+    assert_int_equal(b.parked->slot, gone.slot);
+    assert_int_equal(dw_claim_epoch(dw_store_claim_read(w.store, b.parked->slot)), b.parked->epoch);
+    assert_false(dw_store_claim_begin(w.store, gone.slot, epoch, 5)); /* what the old one had under way */
+    assert_got(&b, "[[:chsk/handshake [\"b\" nil nil]] nil]\n");
+    push("b", "t/e", "1");
+    assert_got(&b, "[[[:t/e 1]] nil]\n");
+    gone = (struct dw_departed){DW_WS, "b", "b", b.parked->slot, b.parked->epoch};
+    disconnect(&b);
+    assert_int_equal(dw_store_clients_leave(w.store, &gone, 1, 1, NULL), DW_OK);
+    assert_false(is_connected("b"));
+}
+
+static void the_age_of_a_client_whose_place_it_gets_is_nothing_to_a_client(void **unused)
+{
+    int64_t now = dw_clock_mono_ms();
+
+    (void)unused;
+    w.store->limits.clients = 1;
+    replace_one_of((uint32_t)(now & DW_EPOCH_MASK));
+    replace_one_of((uint32_t)((now - 60000) & DW_EPOCH_MASK));
+    replace_one_of((uint32_t)((now - 600000) & DW_EPOCH_MASK)); /* modulo 2^20 ms it is newer than now */
+    replace_one_of(DW_EPOCH_MASK);
+    replace_one_of(0);
+}
+
+bool __real_dw_store_claim_begin(struct dw_store *store, uint32_t slot, uint32_t epoch, int64_t upto);
+bool __wrap_dw_store_claim_begin(struct dw_store *store, uint32_t slot, uint32_t epoch, int64_t upto);
+static bool newer_has_come;
+
+bool __wrap_dw_store_claim_begin(struct dw_store *store, uint32_t slot, uint32_t epoch, int64_t upto)
+{
+    return !newer_has_come && __real_dw_store_claim_begin(store, slot, epoch, upto);
+}
+
+static void a_connection_that_can_get_no_push_is_not_let_in(void **unused)
+{
+    struct wire a;
+
+    (void)unused;
+    newer_has_come = true; /* between the row's commit and its claim */
+    connect_as(&a, "client-id=a");
+    newer_has_come = false;
+    assert_int_equal(a.status, 503);
+    assert_null(a.parked);
+    assert_false(is_connected("a"));
+    connect_as(&a, "client-id=a");
+    assert_int_equal(a.status, 101);
+    disconnect(&a);
+}
+
 #define HERE(test) cmocka_unit_test_setup_teardown(test, open_world, close_world)
 
 int main(void)
@@ -400,6 +492,8 @@ int main(void)
         HERE(an_old_client_is_answered_in_its_generation),
         HERE(presence_counts_it_from_the_handshake),
         HERE(one_uid_has_a_bounded_number_of_connections),
+        HERE(the_age_of_a_client_whose_place_it_gets_is_nothing_to_a_client),
+        HERE(a_connection_that_can_get_no_push_is_not_let_in),
     };
 
     return cmocka_run_group_tests_name("sockets", tests, NULL, NULL);
