@@ -148,6 +148,19 @@ def test_a_flood_of_one_address_over_many_users(make_world):
     attacked.check(refused_requests_per_s_address=len(over))
 
 
+def test_a_flood_of_requests_that_are_refused_anyway(make_world):
+    """They count for their address, and for it alone (test_attacks.py has the same from a browser)."""
+    attacked = Attacked(make_world, LIMITS_REQUESTS_PER_S_ADDRESS=60, LIMITS_REQUESTS_PER_S=5, AUTH_UID="remote_user",
+                        AUTH_ALLOWED_ORIGINS=None)
+    begin_time = time.monotonic()
+    foreign = {"HTTP_HOST": "example.org", "HTTP_ORIGIN": "https://evil.example", "REMOTE_ADDR": "192.0.2.1"}
+    taken, over = split([attacked.shake("c", REMOTE_USER="alice", **foreign) for _ in range(300)], 403)
+    has_rates_of(time.monotonic() - begin_time, 60, len(taken))
+    jittered(over, 429)
+    assert attacked.shake("c", REMOTE_USER="alice", REMOTE_ADDR="192.0.2.2").status == 200
+    attacked.check(refused_requests_per_s_address=len(over))
+
+
 def test_a_flood_of_requests_of_nobody(make_world):
     attacked = Attacked(make_world, LIMITS_REQUESTS_PER_S=60)
     begin_time = time.monotonic()
