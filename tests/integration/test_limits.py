@@ -231,6 +231,29 @@ def test_a_flood_of_websocket_messages_of_one_user_over_many_clients(make_world)
 
 
 @needs_sidecar
+@pytest.mark.parametrize("limit", ["LIMITS_REQUESTS_PER_S_UID", "LIMITS_MESSAGES_PER_S"])
+def test_a_stop_loses_no_message_of_a_user_who_is_kept_waiting(make_world, limit):
+    attacked = Attacked(make_world, AUTH_UID="remote_user")
+    rates = dict({"LIMITS_REQUESTS_PER_S_UID": 0, "LIMITS_MESSAGES_PER_S": 1000000}, **{limit: 10})
+    sidecar = attacked.sidecar(WS_USER_HEADER="X-User", WS_DRAIN_MS=2000, **rates)
+    first = Client(sidecar.address, "first", headers={"X-User": "alice"})  # the oldest is let go first
+    client = Client(sidecar.address, "c", headers={"X-User": "mallory"})
+    client.frames.sock.sendall(b"".join(frame(TEXT, b"[[:t/n %d] nil]" % n) for n in range(100)))
+    wait_until(lambda: attacked.rows("event = 't/n'") >= 20, 5 * SLOW, "the burst is taken")
+    assert attacked.rows("event = 't/n'") < 60
+    attacked.processes.remove(sidecar)
+    attacked.before.pop()
+    sidecar.popen.terminate()
+    for each in (first, client):
+        with pytest.raises(Closed):
+            each.receive(10 * SLOW)
+        each.drop()
+    assert sidecar.popen.wait(10 * SLOW) == 0
+    assert attacked.rows("event = 't/n'") == 100
+    attacked.check()
+
+
+@needs_sidecar
 def test_a_flood_of_websocket_openings(make_world):
     attacked = Attacked(make_world)
     sidecar = attacked.sidecar(LIMITS_REQUESTS_PER_S=10)
