@@ -96,15 +96,25 @@ static int parse(const char *user, struct dw_account *account, struct dw_err *er
     return DW_OK;
 }
 
+/* A link counts as its own owner's: who may put one there could else have it lead to a file of root's, and root
+ * stay root in that user's folder.  One that root made is followed. */
+static bool look_at(const char *path, struct stat *st)
+{
+    if (lstat(path, st) != 0)
+        return false;
+    return !S_ISLNK(st->st_mode) || st->st_uid != 0 || stat(path, st) == 0;
+}
+
 /* The owner of the queue file, or of its folder while there is none: as the files will be given to. */
 static void find_owner(const char *queue, struct dw_account *account)
 {
     const char *slash = strrchr(queue, '/');
-    char folder[4096];
+    char folder[4096] = ".";
     struct stat st;
 
-    (void)snprintf(folder, sizeof folder, "%.*s", slash != NULL ? (int)(slash - queue) + 1 : 0, queue);
-    if (stat(queue, &st) != 0 && stat(folder, &st) != 0)
+    if (slash != NULL)
+        (void)snprintf(folder, sizeof folder, "%.*s", (int)(slash - queue) + 1, queue);
+    if (!look_at(queue, &st) && stat(folder, &st) != 0)
         return;
     account->uid = st.st_uid;
     account->gid = st.st_gid;

@@ -23,9 +23,9 @@ struct dw_account {
 void dw_privileges_harden(void);
 
 /* Who to go on as.  `user` is process.user, NAME[:GROUP], both also as numbers; "" as root means the owner of
- * `queue`, or of its folder while there is no such file.  Nothing changes for who is that user already, for
- * "root", and for an owner that is root.  DW_CONF: there is no such user or group.  DW_DENIED: it is another
- * user than the one who started us, and that is not root. */
+ * `queue` (for a link that is not root's, of the link), or of its folder while there is no such file.  Nothing changes
+ * for who is that user already, for "root", and for an owner that is root.  DW_CONF: there is no such user or group.
+ * DW_DENIED: it is another user than the one who started us, and that is not root. */
 int dw_account_find(const char *user, const char *queue, struct dw_account *account, struct dw_err *err);
 /* Becomes that user, with its groups, in all threads; verifies that there is no way back.  DW_SYSTEM: the
  * process must end, since nobody knows what it still may do. */

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define DATA_MAX (1048576 + 1) /* sql/queue-0001.sql refuses more than 1 MiB, and says so */
@@ -206,15 +207,23 @@ int dw_cli_load(struct dw_cli *cli)
 
 /* In a folder of somebody else's root works as that user: links and files could be put there that lead root, who may
  * do everything, elsewhere. */
-static int leave_root(struct dw_cli *cli, struct dw_err *err)
+int dw_cli_leave_root(struct dw_cli *cli)
 {
+    const char *path = cli->conf.store_path;
     struct dw_account account;
+    struct dw_err err = {.code = 0};
+    struct stat st;
     int rc;
 
     if (geteuid() != 0)
-        return DW_OK;
-    rc = dw_account_find(cli->conf.process_user, cli->conf.store_path, &account, err);
-    return rc == DW_OK ? dw_account_become(&account, err) : rc;
+        return DW_EXIT_GO_ON;
+    rc = dw_account_find(cli->conf.process_user, path, &account, &err);
+    /* A new queue belongs to its folder's owner, whoever will serve it; and process.user may not be able to make it. */
+    if (rc == DW_OK && account.change && lstat(path, &st) != 0)
+        rc = dw_account_find("", path, &account, &err);
+    if (rc == DW_OK)
+        rc = dw_account_become(&account, &err);
+    return rc == DW_OK ? DW_EXIT_GO_ON : dw_cli_fail(cli, &err, rc);
 }
 
 int dw_cli_open(struct dw_cli *cli, bool create)
@@ -224,13 +233,10 @@ int dw_cli_open(struct dw_cli *cli, bool create)
     int status = cli->has_conf ? DW_EXIT_GO_ON : dw_cli_load(cli);
     int rc;
 
+    if (status == DW_EXIT_GO_ON)
+        status = dw_cli_leave_root(cli);
     if (status != DW_EXIT_GO_ON)
         return status;
-    if (!create) {
-        rc = leave_root(cli, &err);
-        if (rc != DW_OK)
-            return dw_cli_fail(cli, &err, rc);
-    }
     options = dw_hub_store_options(&cli->conf, create);
     rc = dw_store_open_sqlite(&options, &cli->store, &err);
     return rc == DW_OK ? DW_EXIT_GO_ON : dw_cli_fail(cli, &err, rc);

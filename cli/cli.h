@@ -61,9 +61,11 @@ int dw_cli_number(struct dw_cli *cli, const char *what, const char *text, int64_
  * queue refuses what is too long).  Appended to `buf`. */
 int dw_cli_data(struct dw_cli *cli, const char *arg, struct dw_buf *buf);
 
-/* Loads the settings / and opens the queue, which must exist unless `create`.  Root works on an existing queue as
- * process.user or as its owner, and stays that user.  DW_EXIT_GO_ON or an exit status.  dw_cli_close undoes both. */
+/* Loads the settings / leaves root / does both and opens the queue, which must exist unless `create`.  Root goes on
+ * as process.user or as the queue's owner, where there is no queue as the folder's owner, and stays that user.
+ * DW_EXIT_GO_ON or an exit status.  dw_cli_close closes. */
 int dw_cli_load(struct dw_cli *cli);
+int dw_cli_leave_root(struct dw_cli *cli);
 int dw_cli_open(struct dw_cli *cli, bool create);
 void dw_cli_close(struct dw_cli *cli);
 

@@ -100,6 +100,8 @@ static int run(struct dw_cli *cli, int argc, char *const *argv)
 
     if (status == DW_EXIT_GO_ON)
         status = dw_cli_load(cli);
+    if (status == DW_EXIT_GO_ON)
+        status = dw_cli_leave_root(cli); /* before anything in the folder is looked at */
     if (status != DW_EXIT_GO_ON)
         return status;
     path = cli->conf.store_path;

@@ -39,6 +39,8 @@ static int load_keys(struct dw_cli *cli, bool make, struct dw_token_keys *keys)
     int status = dw_cli_load(cli);
     int rc;
 
+    if (status == DW_EXIT_GO_ON)
+        status = dw_cli_leave_root(cli);
     if (status != DW_EXIT_GO_ON)
         return status;
     rc = dw_keyfile_path(&cli->conf, &path, &err);

@@ -60,6 +60,13 @@ int dw_keyfile_make(const struct dw_conf *conf, const char *path, struct dw_err 
     int fd = -1;
     int rc;
 
+    if (conf->auth_token_key_file[0] == '\0') {
+        if (snprintf(draft, sizeof draft, "%s-dw", conf->store_path) >= (int)sizeof draft)
+            return dw_err_set(err, DW_CONF, "the name of the key file is too long");
+        rc = dw_file_not_led(draft, err);
+        if (rc != DW_OK)
+            return rc;
+    }
     if (access(path, F_OK) == 0)
         return DW_OK;
     if (sodium_init() < 0) /* else a random number would be read before the system has any */

@@ -144,8 +144,10 @@ bool dw_serve_admit(struct dw_serving_call *call)
         dw_serve_failed(call, by_token ? "checking a token" : "looking up the session", rc);
         return false;
     }
-    return dw_serve_within_rates(call) &&
-           dw_identity_admit(server->hub, &call->identity, call->request, &call->params, call->answer);
+    /* What is refused counts for its address alone: any page can have the user's browser send it, with the cookie. */
+    return dw_serve_within_rate_of_address(call) &&
+           dw_identity_admit(server->hub, &call->identity, call->request, &call->params, call->answer) &&
+           dw_serve_within_rates(call);
 }
 
 const struct dw_packer *dw_serve_packer(struct dw_serving_call *call, const char *remembered)

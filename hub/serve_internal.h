@@ -53,7 +53,9 @@ bool dw_serve_admit(struct dw_serving_call *call);
 /* serve_limits.c */
 /* Are the request's headers within limits.header_bytes?  False: the answer is made. */
 bool dw_serve_headers_fit(struct dw_serving_call *call);
-/* Is the sender within limits.requests_per_s*?  False: the answer is made. */
+/* Is the address within limits.requests_per_s_address?  False: the answer is made. */
+bool dw_serve_within_rate_of_address(struct dw_serving_call *call);
+/* Is the sender of an admitted request within limits.requests_per_s and ..._uid?  False: the answer is made. */
 bool dw_serve_within_rates(struct dw_serving_call *call);
 /* Within dw_client_fn, for a client that is not connected: DW_QUOTA where its uid has limits.clients_per_uid. */
 int dw_serve_has_place(struct dw_serving_call *call, const struct dw_client *client);

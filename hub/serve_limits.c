@@ -55,18 +55,34 @@ static bool take(struct dw_hub *hub, uint64_t key, int64_t per_s, uint64_t *take
     return true;
 }
 
-static bool take_all(struct dw_serving_call *call)
+/* NULL: it has none. */
+static const char *address_of(const struct dw_serving_call *call, char *network, size_t size)
+{
+    const char *address = call->request->address;
+
+    return address != NULL && address[0] != '\0' ? network_of(address, network, size) : NULL;
+}
+
+static bool take_of_address(struct dw_serving_call *call)
+{
+    struct dw_hub *hub = call->server->hub;
+    int64_t per_s = hub->conf->limits_requests_per_s_address;
+    char network[64];
+    const char *address = address_of(call, network, sizeof network);
+
+    return address == NULL || per_s == 0 ||
+           take(hub, dw_rates_key(&hub->rates, 'n', address, NULL), per_s, &call->taken.address,
+                &hub->counters.refused_rate_address);
+}
+
+static bool take_of_sender(struct dw_serving_call *call)
 {
     struct dw_hub *hub = call->server->hub;
     const struct dw_conf *conf = hub->conf;
-    const char *address = call->request->address, *uid = call->identity.uid, *id = call->client_id;
+    const char *uid = call->identity.uid, *id = call->client_id;
     char network[64];
+    const char *address = address_of(call, network, sizeof network);
 
-    address = address != NULL && address[0] != '\0' ? network_of(address, network, sizeof network) : NULL;
-    if (address != NULL && conf->limits_requests_per_s_address > 0 &&
-        !take(hub, dw_rates_key(&hub->rates, 'n', address, NULL), conf->limits_requests_per_s_address,
-              &call->taken.address, &hub->counters.refused_rate_address))
-        return false;
     if (conf->limits_requests_per_s > 0 && (uid != NULL || id != NULL || address != NULL) &&
         !take(hub,
               uid != NULL || id != NULL ? dw_rates_key(&hub->rates, 'c', uid, id)
@@ -76,12 +92,21 @@ static bool take_all(struct dw_serving_call *call)
     return dw_hub_take_uid(hub, uid, &call->taken.uid);
 }
 
+static bool refuse_unless(struct dw_serving_call *call, bool within)
+{
+    if (!within)
+        dw_serve_refuse(call, 429, "Too many requests; come back later");
+    return within;
+}
+
+bool dw_serve_within_rate_of_address(struct dw_serving_call *call)
+{
+    return refuse_unless(call, call->server->hub->rates.table == NULL || take_of_address(call));
+}
+
 bool dw_serve_within_rates(struct dw_serving_call *call)
 {
-    if (call->server->hub->rates.table == NULL || take_all(call))
-        return true;
-    dw_serve_refuse(call, 429, "Too many requests; come back later");
-    return false;
+    return refuse_unless(call, call->server->hub->rates.table == NULL || take_of_sender(call));
 }
 
 int dw_serve_has_place(struct dw_serving_call *call, const struct dw_client *client)

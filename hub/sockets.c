@@ -491,7 +491,9 @@ static int store_message(struct arrival *arrival, const struct dw_receiving *rec
     int64_t id = 0;
     int rc;
 
-    if (!dw_hub_take_uid(lot->hub, arrival->parked->uid, NULL))
+    /* Going down: what the client has sent is taken now or never. */
+    if (!atomic_load_explicit(&lot->hub->draining, memory_order_relaxed) &&
+        !dw_hub_take_uid(lot->hub, arrival->parked->uid, NULL))
         return DW_QUOTA;
     rc = dw_receive_store(receiving, envelope, &id, &err);
     if (rc == DW_BUSY)

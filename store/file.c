@@ -94,13 +94,22 @@ int dw_file_make(const char *path, const char *like, struct dw_err *err)
     return DW_OK;
 }
 
+int dw_file_not_led(const char *path, struct dw_err *err)
+{
+    struct stat st;
+
+    if (geteuid() == 0 && lstat(path, &st) == 0 && S_ISLNK(st.st_mode) && st.st_uid != 0)
+        return dw_err_set(err, DW_DENIED, "%s is a link of another user's, which root does not follow", path);
+    return DW_OK;
+}
+
 int dw_file_make_folder(const char *path, const char *like, struct dw_err *err)
 {
     if (mkdir(path, 0770) == 0)
         dw_file_give(path, like);
     else if (errno != EEXIST)
         return cannot("make the folder", path, err);
-    return DW_OK;
+    return dw_file_not_led(path, err);
 }
 
 void dw_file_fence(const char *folder)

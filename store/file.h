@@ -17,7 +17,9 @@ int dw_file_place(const char *path, const char *folder, struct dw_err *err);
 /* Makes an empty file, that belongs to the owner of `like`; one that is there is left
  * alone.  DW_FULL, DW_NOTFOUND (no such folder), DW_DENIED. */
 int dw_file_make(const char *path, const char *like, struct dw_err *err);
-/* The same for a folder, 0770. */
+/* DW_DENIED: `path` is a link that somebody else made, and root runs this. */
+int dw_file_not_led(const char *path, struct dw_err *err);
+/* The same as dw_file_make for a folder, 0770; dw_file_not_led. */
 int dw_file_make_folder(const char *path, const char *like, struct dw_err *err);
 /* Makes the file where it is missing, and opens it for reading and writing; *fd is to be closed. */
 int dw_file_open(const char *path, const char *like, int *fd, struct dw_err *err);

@@ -81,6 +81,18 @@ def test_csrf_where_the_session_has_no_token_or_does_not_exist(site, kind):
     refused(site.ask(kind, {"Origin": ORIGIN, "X-CSRF-Token": VICTIM_TOKEN}), 403, b"Bad CSRF token")
 
 
+@pytest.mark.parametrize("limit", ["REQUESTS_PER_S", "REQUESTS_PER_S_UID"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_spending_the_victims_rate_from_another_site(make_world, kind, limit):
+    site = Site(make_world, **{"LIMITS_" + limit: 5})
+    for n in range(40):
+        foreign = {"Origin": "https://evil.example"} if n % 2 else {"Origin": ORIGIN}
+        token = {"X-CSRF-Token": VICTIM_TOKEN} if n % 2 else {"X-CSRF-Token": "wrong"}
+        answer = site.ask(kind, {**VICTIM, **foreign, **token})
+        refused(answer, 403, b"Unauthorized origin" if n % 2 else b"Bad CSRF token")
+    let_in(site.victim().ask(kind))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_login_csrf(site, kind):
     """The attacker plants his own session in the victim's browser, or his own token in a link: token and session

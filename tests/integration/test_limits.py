@@ -148,6 +148,19 @@ def test_a_flood_of_one_address_over_many_users(make_world):
     attacked.check(refused_requests_per_s_address=len(over))
 
 
+def test_a_flood_of_requests_that_are_refused_anyway(make_world):
+    """They count for their address, and for it alone (test_attacks.py has the same from a browser)."""
+    attacked = Attacked(make_world, LIMITS_REQUESTS_PER_S_ADDRESS=60, LIMITS_REQUESTS_PER_S=5, AUTH_UID="remote_user",
+                        AUTH_ALLOWED_ORIGINS=None)
+    begin_time = time.monotonic()
+    foreign = {"HTTP_HOST": "example.org", "HTTP_ORIGIN": "https://evil.example", "REMOTE_ADDR": "192.0.2.1"}
+    taken, over = split([attacked.shake("c", REMOTE_USER="alice", **foreign) for _ in range(300)], 403)
+    has_rates_of(time.monotonic() - begin_time, 60, len(taken))
+    jittered(over, 429)
+    assert attacked.shake("c", REMOTE_USER="alice", REMOTE_ADDR="192.0.2.2").status == 200
+    attacked.check(refused_requests_per_s_address=len(over))
+
+
 def test_a_flood_of_requests_of_nobody(make_world):
     attacked = Attacked(make_world, LIMITS_REQUESTS_PER_S=60)
     begin_time = time.monotonic()
@@ -215,6 +228,29 @@ def test_a_flood_of_websocket_messages_of_one_user_over_many_clients(make_world)
     wait_until(lambda: attacked.rows("event = 't/n'") == 700, 20 * SLOW, "none is lost")
     assert time.monotonic() - begin_time > 2
     attacked.check(refused_requests_per_s_uid=1, websockets_stalled=1)
+
+
+@needs_sidecar
+@pytest.mark.parametrize("limit", ["LIMITS_REQUESTS_PER_S_UID", "LIMITS_MESSAGES_PER_S"])
+def test_a_stop_loses_no_message_of_a_user_who_is_kept_waiting(make_world, limit):
+    attacked = Attacked(make_world, AUTH_UID="remote_user")
+    rates = dict({"LIMITS_REQUESTS_PER_S_UID": 0, "LIMITS_MESSAGES_PER_S": 1000000}, **{limit: 10})
+    sidecar = attacked.sidecar(WS_USER_HEADER="X-User", WS_DRAIN_MS=2000, **rates)
+    first = Client(sidecar.address, "first", headers={"X-User": "alice"})  # the oldest is let go first
+    client = Client(sidecar.address, "c", headers={"X-User": "mallory"})
+    client.frames.sock.sendall(b"".join(frame(TEXT, b"[[:t/n %d] nil]" % n) for n in range(100)))
+    wait_until(lambda: attacked.rows("event = 't/n'") >= 20, 5 * SLOW, "the burst is taken")
+    assert attacked.rows("event = 't/n'") < 60
+    attacked.processes.remove(sidecar)
+    attacked.before.pop()
+    sidecar.popen.terminate()
+    for each in (first, client):
+        with pytest.raises(Closed):
+            each.receive(10 * SLOW)
+        each.drop()
+    assert sidecar.popen.wait(10 * SLOW) == 0
+    assert attacked.rows("event = 't/n'") == 100
+    attacked.check()
 
 
 @needs_sidecar

@@ -235,3 +235,49 @@ def test_root_may_insist_on_being_root(world):
     assert world.cli("push", "alice", "a/b", "1", PROCESS_USER="root").returncode == 0
     assert world.cli("push", "alice", "a/b", "1").returncode == 0
     assert world.sql("SELECT count(*) FROM dw_push") == [(2,)]
+
+
+@needs_root
+@pytest.mark.parametrize("leads", ["state", "queue and state", "state of a new queue", "state of root's queue"])
+@pytest.mark.parametrize("command", [("token", "--uid", "alice", "--ttl", "60"), ("init",)])
+def test_the_owner_of_a_queue_chooses_no_folder_for_root(world, command, leads):
+    """The folder of the state, and with "queue" the queue itself, are links of the owner's to what is root's."""
+    own_folder(world)
+    if leads != "state of a new queue":
+        assert world.cli("init").returncode == 0
+        os.rename(world.db_path + "-dw", world.path("old-dw"))
+    if leads == "state of root's queue":
+        os.chown(world.db_path, 0, 0)
+    of_root = os.path.join(os.path.dirname(world.folder), "dwr%d-%d" % (os.getpid(), time.monotonic_ns()))
+    os.mkdir(of_root, 0o755)
+    try:
+        with open(of_root + ".db", "w"):
+            pass
+        if leads == "queue and state":
+            os.rename(world.db_path, world.path("old.db"))
+            os.symlink(of_root + ".db", world.db_path)
+        os.symlink(of_root, world.db_path + "-dw")
+        for path in (world.db_path, world.db_path + "-dw"):
+            if os.path.islink(path):
+                os.lchown(path, pwd.getpwnam(NOBODY).pw_uid, -1)
+        done = world.cli(*command)
+        assert done.returncode != 0 and done.stdout == "", done
+        assert os.listdir(of_root) == [] and os.stat(of_root).st_uid == 0
+        assert os.stat(of_root + ".db").st_size == 0 and os.stat(of_root + ".db").st_uid == 0
+    finally:
+        os.remove(of_root + ".db")
+        for name in os.listdir(of_root):
+            os.remove(os.path.join(of_root, name))
+        os.rmdir(of_root)
+
+
+@needs_root
+def test_root_makes_a_queue_and_a_token_as_the_owner_of_the_folder(world):
+    own_folder(world)
+    assert world.cli("init").returncode == 0
+    assert world.cli("token", "--uid", "alice", "--ttl", "60").returncode == 0
+    os.remove(world.db_path + "-dw/token.key")
+    assert world.cli("token", "--uid", "alice", "--ttl", "60").returncode == 0
+    nobody = pwd.getpwnam(NOBODY)
+    for path in (world.db_path, world.db_path + "-dw", world.db_path + "-dw/token.key"):
+        assert (os.stat(path).st_uid, os.stat(path).st_gid) == (nobody.pw_uid, nobody.pw_gid)
