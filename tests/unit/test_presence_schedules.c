@@ -24,7 +24,7 @@
 #define ROUNDS_SQLITE 25
 #define STEPS 60
 #define HOUSE_MS (5000 + 500) /* a round of housekeeping: its tick, and the least pause before one that is due */
-#define SYNC_MS 20 /* changes that come one after the other are brought into the queue together */
+#define SYNC_MS 20            /* changes that come one after the other are brought into the queue together */
 #define UIDS 4
 
 static const char *const uids[UIDS] = {"alice", "bob", "carol", "dave"};
