@@ -410,8 +410,9 @@ static int hand_over(void *context, struct dw_client *client, bool found, uint64
 {
     const struct departure *departure = context;
 
+    (void)found;
     (void)claim;
-    if (!found || client->epoch != departure->who.epoch)
+    if (client->epoch != departure->who.epoch)
         return DW_SUPERSEDED;
     client->worker = -1;
     if (client->due_ms > departure->due_ms)
@@ -426,9 +427,9 @@ void dw_house_hand_over(struct dw_house *house)
     while ((d = taken) != NULL) {
         const struct dw_client_key key = {d->who.transport, d->who.uid, d->who.client_id};
         struct dw_err err = {0};
-        int rc = dw_store_client_update(house->store, &key, hand_over, d, &err);
+        int rc = dw_store_client_change(house->store, &key, hand_over, d, &err);
 
-        report(house, "handing a client over", &err, rc == DW_SUPERSEDED ? DW_OK : rc);
+        report(house, "handing a client over", &err, rc == DW_SUPERSEDED || rc == DW_NOTFOUND ? DW_OK : rc);
         taken = d->next;
         free(d);
     }

@@ -144,8 +144,9 @@ static int pass_close(void *context, struct dw_client *client, bool found, uint6
 {
     const struct dw_parked *parked = context;
 
+    (void)found;
     (void)claim;
-    if (!found || client->epoch != parked->epoch)
+    if (client->epoch != parked->epoch)
         return DW_SUPERSEDED;
     client->cursor = parked->after;
     return DW_OK;
@@ -160,14 +161,14 @@ static void close_poll(struct dw_lot *lot, struct dw_parked *parked, int64_t clo
     int rc;
 
     parked->after = close_id;
-    rc = dw_store_client_update(lot->store, &key, pass_close, parked, &err);
+    rc = dw_store_client_change(lot->store, &key, pass_close, parked, &err);
     if (rc == DW_BUSY) { /* all others wait for this thread: it does not wait for a lock */
         parked->after = before;
         if (lot->again > close_id - 1)
             lot->again = close_id - 1;
         return;
     }
-    if (rc == DW_SUPERSEDED) {
+    if (rc == DW_SUPERSEDED || rc == DW_NOTFOUND) {
         dw_lot_mute(lot, parked);
         return;
     }

@@ -101,16 +101,15 @@ static int set_generation(void *context, struct dw_client *client, bool found, u
 {
     const int *generation = context;
 
+    (void)found;
     (void)claim;
-    if (!found)
-        return DW_NOTFOUND; /* gone in between: no row for a client that is not there */
     client->generation = (uint8_t)*generation;
     return DW_OK;
 }
 
 int dw_receive_generation(struct dw_store *store, const struct dw_client_key *key, int generation, struct dw_err *err)
 {
-    int rc = dw_store_client_update(store, key, set_generation, &generation, err);
+    int rc = dw_store_client_change(store, key, set_generation, &generation, err);
 
-    return rc == DW_NOTFOUND ? DW_OK : rc;
+    return rc == DW_NOTFOUND ? DW_OK : rc; /* gone in between */
 }

@@ -217,7 +217,7 @@ static int on_no_mail(void *context, struct dw_client *client, bool found, uint6
     struct dw_chsk state = dw_serve_state(client, found);
 
     (void)claim;
-    if (!found || client->epoch != get->client.epoch)
+    if (client->epoch != get->client.epoch)
         return DW_SUPERSEDED;
     get->input.u.mail.events = 0;
     get->effect = dw_chsk_step(&state, &pending, &get->input);
@@ -231,9 +231,9 @@ static struct dw_parked *wait_behind(struct get *get, int generation)
 {
     struct dw_serving_call *call = get->call;
     struct dw_client_key key = {DW_AJAX, call->identity.uid, call->client_id};
-    int rc = dw_store_client_update(call->server->store, &key, on_no_mail, get, &call->err);
+    int rc = dw_store_client_change(call->server->store, &key, on_no_mail, get, &call->err);
 
-    if (rc == DW_SUPERSEDED)
+    if (rc == DW_SUPERSEDED || rc == DW_NOTFOUND)
         return superseded(get, generation);
     if (rc != DW_OK) {
         dw_serve_failed(call, "passing over broken pushes", rc);

@@ -110,7 +110,7 @@ static int insert(struct dw_memory *w, const struct dw_client_key *key, const st
     return DW_OK;
 }
 
-static int update(struct dw_store *store, const struct dw_client_key *key, dw_client_fn *fn, void *context,
+static int update(struct dw_store *store, const struct dw_client_key *key, bool known, dw_client_fn *fn, void *context,
                   struct dw_err *err)
 {
     struct dw_memory *w = dw_mem_of(store)->world;
@@ -122,6 +122,8 @@ static int update(struct dw_store *store, const struct dw_client_key *key, dw_cl
 
     if (row != NULL) {
         client = row->client;
+    } else if (known) {
+        return dw_err_set(err, DW_NOTFOUND, "no such client");
     } else {
         rc = choose_slot(store, key->uid, &replaced, err);
         if (rc != DW_OK)
@@ -152,12 +154,12 @@ static int update(struct dw_store *store, const struct dw_client_key *key, dw_cl
     return rc;
 }
 
-static int client_update(struct dw_store *store, const struct dw_client_key *key, dw_client_fn *fn, void *context,
-                         struct dw_err *err)
+static int client_update(struct dw_store *store, const struct dw_client_key *key, bool known, dw_client_fn *fn,
+                         void *context, struct dw_err *err)
 {
     struct dw_memory *w = dw_mem_lock(store);
 
-    return dw_mem_unlock(w, update(store, key, fn, context, err));
+    return dw_mem_unlock(w, update(store, key, known, fn, context, err));
 }
 
 static int client_peek(struct dw_store *store, const struct dw_client_key *key, struct dw_client *client,

@@ -47,8 +47,9 @@ struct dw_store_ops {
     int (*member_remove)(struct dw_store *store, const char *room, const char *uid, struct dw_err *err);
     int (*online)(struct dw_store *store, dw_online_fn *fn, void *context, struct dw_err *err);
 
-    int (*client_update)(struct dw_store *store, const struct dw_client_key *key, dw_client_fn *fn, void *context,
-                         struct dw_err *err);
+    /* dw_store_client_update, or with `known` dw_store_client_change */
+    int (*client_update)(struct dw_store *store, const struct dw_client_key *key, bool known, dw_client_fn *fn,
+                         void *context, struct dw_err *err);
     int (*client_peek)(struct dw_store *store, const struct dw_client_key *key, struct dw_client *client,
                        uint64_t *claim, struct dw_err *err);
     int (*client_get)(struct dw_store *store, const char *uid, const char *client_id, struct dw_client *client,

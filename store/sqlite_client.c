@@ -179,8 +179,8 @@ static int store_client(struct dw_sqlite *s, const struct dw_client_key *key, co
     return dw_sqlite_run(stmt, err);
 }
 
-static int update_client(struct dw_sqlite *s, const struct dw_client_key *key, dw_client_fn *fn, void *context,
-                         struct dw_err *err)
+static int update_client(struct dw_sqlite *s, const struct dw_client_key *key, bool known, dw_client_fn *fn,
+                         void *context, struct dw_err *err)
 {
     struct dw_client client;
     bool found = false;
@@ -192,7 +192,9 @@ static int update_client(struct dw_sqlite *s, const struct dw_client_key *key, d
     memset(&client, 0, sizeof client);
     client.worker = -1;
     rc = find_client(s, key, &client, &found, err);
-    if (rc == DW_OK && !found)
+    if (rc == DW_OK && !found && known)
+        rc = dw_err_set(err, DW_NOTFOUND, "no such client");
+    else if (rc == DW_OK && !found)
         rc = take_slot(s, key->uid, &client, err);
     if (rc == DW_OK)
         rc = dw_claims_back(&s->claims, client.slot, err);
@@ -212,8 +214,8 @@ static int update_client(struct dw_sqlite *s, const struct dw_client_key *key, d
     return rc;
 }
 
-int dw_sqlite_client_update(struct dw_store *store, const struct dw_client_key *key, dw_client_fn *fn, void *context,
-                            struct dw_err *err)
+int dw_sqlite_client_update(struct dw_store *store, const struct dw_client_key *key, bool known, dw_client_fn *fn,
+                            void *context, struct dw_err *err)
 {
     struct dw_sqlite *s = dw_sqlite_of(store);
     uint64_t replaced = store->clients_replaced;
@@ -223,7 +225,7 @@ int dw_sqlite_client_update(struct dw_store *store, const struct dw_client_key *
         rc = dw_sqlite_begin(s, DW_STATE, err);
     if (rc != DW_OK)
         return rc;
-    rc = dw_sqlite_end(s, DW_STATE, update_client(s, key, fn, context, err), err);
+    rc = dw_sqlite_end(s, DW_STATE, update_client(s, key, known, fn, context, err), err);
     if (rc != DW_OK)
         store->clients_replaced = replaced;
     return rc;

@@ -194,8 +194,8 @@ int dw_sqlite_presence_audit(struct dw_sqlite *s, struct dw_err *err);
 /* Key of a row as SQL sees it: uid is text or the integer 0. */
 void dw_sqlite_bind_key(sqlite3_stmt *stmt, const char *client_id, const char *uid, int transport);
 int dw_sqlite_dirty(struct dw_sqlite *s, const char *uid, struct dw_err *err);
-int dw_sqlite_client_update(struct dw_store *store, const struct dw_client_key *key, dw_client_fn *fn, void *context,
-                            struct dw_err *err);
+int dw_sqlite_client_update(struct dw_store *store, const struct dw_client_key *key, bool known, dw_client_fn *fn,
+                            void *context, struct dw_err *err);
 int dw_sqlite_client_peek(struct dw_store *store, const struct dw_client_key *key, struct dw_client *client,
                           uint64_t *claim, struct dw_err *err);
 int dw_sqlite_client_get(struct dw_store *store, const char *uid, const char *client_id, struct dw_client *client,

@@ -209,7 +209,13 @@ int dw_store_online(struct dw_store *store, dw_online_fn *fn, void *context, str
 int dw_store_client_update(struct dw_store *store, const struct dw_client_key *key, dw_client_fn *fn, void *context,
                            struct dw_err *err)
 {
-    return store->ops->client_update(store, key, fn, context, err);
+    return store->ops->client_update(store, key, false, fn, context, err);
+}
+
+int dw_store_client_change(struct dw_store *store, const struct dw_client_key *key, dw_client_fn *fn, void *context,
+                           struct dw_err *err)
+{
+    return store->ops->client_update(store, key, true, fn, context, err);
 }
 
 int dw_store_client_peek(struct dw_store *store, const struct dw_client_key *key, struct dw_client *client,

@@ -239,6 +239,10 @@ struct dw_client {
 typedef int dw_client_fn(void *context, struct dw_client *client, bool found, uint64_t claim);
 int dw_store_client_update(struct dw_store *store, const struct dw_client_key *key, dw_client_fn *fn, void *context,
                            struct dw_err *err);
+/* The same for a client that has a row: DW_NOTFOUND where it has none (any more), without calling `fn` and without
+ * taking a place that another client would have to give up. */
+int dw_store_client_change(struct dw_store *store, const struct dw_client_key *key, dw_client_fn *fn, void *context,
+                           struct dw_err *err);
 /* Reads a client's row and claim word; DW_NOTFOUND if it has no row.  Within dw_client_fn: under the same lock. */
 int dw_store_client_peek(struct dw_store *store, const struct dw_client_key *key, struct dw_client *client,
                          uint64_t *claim, struct dw_err *err);
@@ -377,8 +381,8 @@ int dw_store_figures(struct dw_store *store, struct dw_store_figures *figures, s
 /* Other files may take the place of the queue or the state (a restored backup, a cleared folder), or a backup
  * that of the queue's content: goes over to them.  `*moves` counts how often this store has done so; ids, cursors
  * and claim slots from before then mean nothing any more, and dw_store_worker_join has to be called again.
- * A damaged file of the state is put aside.  Costs four stat(2).  Call it before serving a request; dw_store_version
- * and dw_store_client_update do it too. */
+ * A damaged file of the state is put aside.  Costs four stat(2).  Call it before serving a request;
+ * dw_store_version, dw_store_client_update and dw_store_client_change do it too. */
 int dw_store_follow(struct dw_store *store, uint32_t *moves, struct dw_err *err);
 
 /* ---- wake-up (store/wake.h builds on these) ---- */

@@ -250,6 +250,40 @@ static void a_client_that_is_refused_replaces_nobody(void **state)
     dw_store_close(store);
 }
 
+static int never(void *context, struct dw_client *client, bool found, uint64_t claim)
+{
+    (void)context;
+    (void)client;
+    (void)found;
+    (void)claim;
+    fail_msg("called for a client that has no row");
+    return DW_OK;
+}
+
+static void to_change_a_client_that_has_gone_takes_no_place(void **state)
+{
+    struct fixture *f = *state;
+    const struct dw_store_limits limits = {.clients = 2, .clients_per_uid = 1};
+    const struct dw_client_key gone = {DW_AJAX, "alice", "gone"}, here = {DW_AJAX, "bob", "here"};
+    struct dw_store *store = limited(f, &limits);
+    struct dw_client client;
+    struct dw_err said = {0};
+    uint32_t epoch = 77;
+
+    touch(store, DW_AJAX, "bob", "here", true, 1, 9000);
+    touch(store, DW_AJAX, "alice", "absent", false, 1, 1);
+    assert_int_equal(dw_store_client_change(store, &gone, never, NULL, &said), DW_NOTFOUND);
+    assert_int_equal(said.code, DW_NOTFOUND);
+    assert_true(is_known(f, "alice", "absent"));
+    touch(store, DW_AJAX, "alice", "absent", true, 1, 9000);
+    assert_int_equal(dw_store_client_change(store, &gone, never, NULL, NULL), DW_NOTFOUND); /* and is not crowded */
+    assert_int_equal(dw_store_client_change(store, &here, leave_as, &epoch, NULL), DW_OK);
+    must(dw_store_client_get(f->b, "bob", "here", &client, &err));
+    assert_true(client.epoch == 77 && !client.connected);
+    assert_int_equal(dw_store_clients_replaced(store), 0);
+    dw_store_close(store);
+}
+
 static void the_connected_clients_of_a_uid_can_be_counted(void **state)
 {
     struct fixture *f = *state;
@@ -278,6 +312,7 @@ const struct CMUnitTest limit_tests[] = {
     cmocka_unit_test(the_rows_of_clients_have_a_bound),
     cmocka_unit_test(a_replaced_clients_claims_are_older_than_its_successors),
     cmocka_unit_test(a_client_that_is_refused_replaces_nobody),
+    cmocka_unit_test(to_change_a_client_that_has_gone_takes_no_place),
     cmocka_unit_test(the_connected_clients_of_a_uid_can_be_counted),
 };
 const size_t limit_tests_count = sizeof limit_tests / sizeof limit_tests[0];

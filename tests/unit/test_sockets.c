@@ -1,5 +1,6 @@
 /* The hub's WebSockets over the memory store: what is sent to whom and when, and what a lost connection costs. */
 #include "base/clock.h"
+#include "hub/receive.h"
 #include "store/ops.h"
 #include "tests/unit/socketing.h"
 
@@ -443,6 +444,29 @@ static void the_age_of_a_client_whose_place_it_gets_is_nothing_to_a_client(void 
     replace_one_of(0);
 }
 
+static void a_client_that_is_forgotten_is_served_though_all_places_are_taken(void **unused)
+{
+    const struct dw_client_key gone = {DW_AJAX, "a", "a"};
+    struct dw_departed departed = {DW_AJAX, "a", "a", 0, 0};
+    struct wire a, b;
+
+    (void)unused;
+    w.store->limits.clients = 1;
+    poll_as(&a, "client-id=a"); /* a handshake */
+    poll_as(&a, "client-id=a");
+    assert_non_null(a.parked);
+    departed.epoch = a.parked->epoch;
+    assert_int_equal(dw_store_clients_leave(w.store, &departed, 1, 1, NULL), DW_OK);
+    connect_as(&b, "client-id=b");
+    assert_int_equal(b.status, 101);
+    assert_int_equal(dw_receive_generation(w.store, &gone, 2, NULL), DW_OK);
+    push("a", "chsk/close", NULL);
+    assert_non_null(a.parked);
+    assert_true(a.parked->kind == DW_PARKED_MUTE); /* it is no client's newest poll any more */
+    disconnect(&b);
+    dw_lot_drop(w.lot, a.parked);
+}
+
 bool __real_dw_store_claim_begin(struct dw_store *store, uint32_t slot, uint32_t epoch, int64_t upto);
 bool __wrap_dw_store_claim_begin(struct dw_store *store, uint32_t slot, uint32_t epoch, int64_t upto);
 static bool newer_has_come;
@@ -493,6 +517,7 @@ int main(void)
         HERE(presence_counts_it_from_the_handshake),
         HERE(one_uid_has_a_bounded_number_of_connections),
         HERE(the_age_of_a_client_whose_place_it_gets_is_nothing_to_a_client),
+        HERE(a_client_that_is_forgotten_is_served_though_all_places_are_taken),
         HERE(a_connection_that_can_get_no_push_is_not_let_in),
     };
 
