@@ -24,9 +24,10 @@ struct dw_review {
     int64_t begun_ms;   /* of the last round */
     struct dw_parked *poll, *socket; /* where the round under way goes on, by `later` */
     bool under_way;
-    bool again;  /* something has changed since it began */
-    bool failed; /* somebody could not be looked up in it */
-    int failures;
+    bool again;   /* something has changed since it began */
+    bool failed;  /* somebody could not be looked up in it */
+    int failures; /* rounds with such, in a row */
+    int slow;     /* look-ups of the round that took long, or too long */
     struct dw_session session;
 };
 
@@ -71,7 +72,7 @@ void dw_lot_review_changes(struct dw_lot *lot);
 /* Goes on with a round, if it is time. */
 void dw_lot_review(struct dw_lot *lot, int64_t now_ms);
 /* Looks the session of a newcomer up again if something has changed since.  False: it has ended, `parked` is gone
- * (a WebSocket: closing). */
+ * (a WebSocket: closing), or about to. */
 bool dw_lot_review_new(struct dw_lot *lot, struct dw_parked *parked);
 /* The expiry of a WebSocket's uid has come: closes it unless it has been put off. */
 void dw_lot_review_expired(struct dw_lot *lot, struct dw_parked *parked);

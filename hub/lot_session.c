@@ -7,6 +7,10 @@
  *     by log-out   dw_store_session_version changes: all that were looked up before are looked up again, in a round
  *                  that begins at most every EVERY_MS and works in slices, so that pushes go out in between
  *
+ * Where the query is too slow or wrong, nobody stays because it can't be asked: a client of whom that is so
+ * FAILURES_MOST times in a row, and in a round those that are left after SLOW_MOST such look-ups, lose their
+ * connection too.  They may come again, and are judged by whoever serves them with all of auth.session_ms.
+ *
  * Without a change there is no round and no timer. */
 #include "hub/lot_internal.h"
 
@@ -19,8 +23,11 @@
 #define EVERY_MS 2000   /* between the beginnings of two rounds */
 #define SLICE_US 2000   /* of a round, before the loop looks after others */
 #define PAUSE_MS 2      /* between slices, at least; else as long as the last one took */
-#define FAILED_MS 500   /* after a look-up that failed or took too long */
+#define FAILED_MS 500   /* after a look-up that failed, but not for the query's sake */
 #define PATIENCE_MOST 4 /* a round with failures is repeated after EVERY_MS, doubled so often at most */
+#define FAILURES_MOST 3
+#define SLOW_US 25000 /* of a look-up that counts as slow even if it succeeds */
+#define SLOW_MOST 100 /* at 250 ms each, and as long a pause, a round is at its end within a minute */
 
 static bool is_same(const struct dw_session *session, const struct dw_parked *parked)
 {
@@ -46,20 +53,46 @@ static void end(struct dw_lot *lot, struct dw_parked *parked)
     dw_buf_fini(&answer.body);
 }
 
-/* DW_OK: it may stay; DW_SUPERSEDED: it is gone (a WebSocket: closing); else it could not be looked up. */
-static int look_up(struct dw_lot *lot, struct dw_parked *parked)
+/* A poll is answered with its time-out, and its next request is judged without the client's noticing. */
+static void give_up(struct dw_lot *lot, struct dw_parked *parked)
+{
+    if (parked->kind == DW_PARKED_SOCKET)
+        end(lot, parked);
+    else
+        dw_lot_hasten(lot, parked, dw_clock_mono_ms());
+}
+
+/* The query's fault, which no waiting mends. */
+static bool is_of_the_query(int rc)
+{
+    return rc == DW_TIMEOUT || rc == DW_CONF;
+}
+
+static int failed_to(struct dw_lot *lot, struct dw_parked *parked, const struct dw_err *err, int rc)
 {
     static struct dw_log_limit failed;
+
+    dw_counter_add(&lot->hub->counters.store_errors, 1);
+    dw_log_limited(&failed, DW_LOG_ERROR, "looking up the session of a connected client failed: %s",
+                   dw_err_say(err, rc));
+    if (!is_of_the_query(rc) || ++parked->looks_failed < FAILURES_MOST)
+        return rc;
+    give_up(lot, parked);
+    return DW_SUPERSEDED;
+}
+
+/* DW_OK: it may stay; DW_SUPERSEDED: it is gone (a WebSocket: closing), or about to; else it could not be looked up. */
+static int look_up(struct dw_lot *lot, struct dw_parked *parked)
+{
     struct dw_err err = {0};
     int64_t now_us = dw_clock_mono_us();
     int rc = dw_store_session(lot->store, parked->sid, dw_clock_wall_ms(), &lot->review.session, &err);
 
-    if (rc != DW_OK) {
-        dw_counter_add(&lot->hub->counters.store_errors, 1);
-        dw_log_limited(&failed, DW_LOG_ERROR, "looking up the session of a connected client failed: %s",
-                       dw_err_say(&err, rc));
-        return rc;
-    }
+    if (is_of_the_query(rc) || dw_clock_mono_us() - now_us >= SLOW_US)
+        lot->review.slow++;
+    if (rc != DW_OK)
+        return failed_to(lot, parked, &err, rc);
+    parked->looks_failed = 0;
     if (!is_same(&lot->review.session, parked)) {
         end(lot, parked);
         return DW_SUPERSEDED;
@@ -147,6 +180,20 @@ static void end_round(struct dw_lot *lot)
         plan(lot);
 }
 
+/* One of the round: as look_again, or without asking, once that has taken too long. */
+static int review_one(struct dw_lot *lot, struct dw_parked *parked)
+{
+    static struct dw_log_limit too_long;
+
+    if (lot->review.slow < SLOW_MOST)
+        return look_again(lot, parked);
+    dw_log_limited(&too_long, DW_LOG_WARN,
+                   "looking up the sessions of all connected clients takes too long: the connections of the rest end, "
+                   "and are looked up when they come again (make auth.session_sql quick)");
+    give_up(lot, parked);
+    return DW_SUPERSEDED;
+}
+
 void dw_lot_review(struct dw_lot *lot, int64_t now_ms)
 {
     struct dw_review *review = &lot->review;
@@ -162,6 +209,7 @@ void dw_lot_review(struct dw_lot *lot, int64_t now_ms)
         review->begun_ms = now_ms;
         review->under_way = true;
         review->failed = review->again = false;
+        review->slow = 0;
     }
     while (took_us < SLICE_US && (rc == DW_OK || rc == DW_SUPERSEDED)) {
         parked = next(lot);
@@ -169,13 +217,13 @@ void dw_lot_review(struct dw_lot *lot, int64_t now_ms)
             end_round(lot);
             return;
         }
-        rc = look_again(lot, parked);
+        rc = review_one(lot, parked);
         took_us = dw_clock_mono_us() - begin_us;
     }
     review->due_ms = dw_clock_mono_ms() + PAUSE_MS + took_us / 1000;
     if (rc != DW_OK && rc != DW_SUPERSEDED) {
         review->failed = true;
-        review->due_ms += FAILED_MS;
+        review->due_ms += is_of_the_query(rc) ? 0 : FAILED_MS;
     }
 }
 

@@ -75,6 +75,7 @@ struct dw_taken {
 struct dw_parked {
     enum dw_parked_kind kind;
     uint8_t generation;
+    uint8_t looks_failed; /* of its session, in a row, for the query's sake */
     const struct dw_packer *packer;
     uint32_t slot, epoch;  /* POLL, SOCKET: claim word and request number */
     int64_t after;         /* POLL, SOCKET: shown everything up to this push id */

@@ -5,7 +5,9 @@
 
 /* The loop must not stand still while an app holds the write lock: what can't be stored is tried again. */
 #define LOOP_BUSY_MS 50
-#define LOOP_SESSION_MS 50 /* nor while it looks the session of a connected client up again */
+/* Nor while it looks the session of a connected client up again; but what the default of auth.session_ms lets in
+ * must be found again, or its connection ends. */
+#define LOOP_SESSION_MS 250
 
 static void on_presence(void *context)
 {

@@ -259,6 +259,29 @@ def test_a_query_that_takes_too_long_refuses_a_websocket(make_world):
     assert "auth.session_sql took longer than auth.session_ms (100 ms)" in world.logs()
 
 
+AS_LONG_AS = """SELECT user_id, csrf, NULL FROM login WHERE token = :sid AND 0 < (
+    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < (SELECT steps FROM load)) SELECT count(*) FROM n)"""
+
+
+@pytest.mark.skipif(not os.path.exists(harness.SIDECAR), reason="built without the sidecar")
+@pytest.mark.parametrize("fault", ["UPDATE load SET steps = 1000000000000", "DROP TABLE load"])
+def test_a_log_out_ends_a_websocket_also_where_the_query_has_become_too_slow_or_wrong(make_world, fault):
+    """After three look-ups in rounds that are further and further apart, within the 15 seconds of docs/sql.md."""
+    world = make_world(**{**settings_of("delete"), "AUTH_SESSION_SQL": AS_LONG_AS})
+    world.script("CREATE TABLE load (steps INTEGER)")
+    world.sql("INSERT INTO load VALUES (1)")
+    sidecar = world.sidecar()
+    log_in(world, "s1", "alice")
+    tab = open_socket(sidecar, "s1", "a")
+    world.script(fault + "; UPDATE login SET user_id = 'mallory'")
+    begin = time.monotonic()
+    with pytest.raises(websocket.Closed) as closed:
+        tab.receive(15 * SLOW)
+    assert closed.value.code == 4401
+    assert time.monotonic() - begin > 2
+    assert "looking up the session of a connected client failed" in world.logs()
+
+
 @pytest.mark.parametrize("query, reason", [
     ("DELETE FROM login WHERE token = :sid RETURNING 1, 2, 3", "may only read, and deleting from login is refused"),
     ("SELECT 1, 2, 3 WHERE :sid = :user", "has the parameter :user: there are only :sid and :now_ms"),

@@ -1,5 +1,6 @@
 /* Sessions that end while their clients are held, over the memory store. */
 #include "base/clock.h"
+#include "store/ops.h"
 #include "tests/unit/socketing.h"
 
 #include <stdio.h>
@@ -347,6 +348,167 @@ static void who_does_not_come_by_a_session_is_left_alone(void **unused)
     disconnect(&a);
 }
 
+/* ---- a query that is slow or wrong ---- */
+
+static struct dw_store_ops failing_ops;
+static int (*proper_session)(struct dw_store *store, const char *sid, int64_t now_ms, struct dw_session *out,
+                             struct dw_err *err);
+static int failing_rc;   /* DW_OK: the query is as it should be */
+static int failing_from; /* look-ups that go well before */
+static int looked;
+
+static int failing_session(struct dw_store *store, const char *sid, int64_t now_ms, struct dw_session *out,
+                           struct dw_err *err)
+{
+    return looked++ < failing_from || failing_rc == DW_OK ? proper_session(store, sid, now_ms, out, err)
+                                                          : dw_err_set(err, failing_rc, "a test");
+}
+
+static void let_fail(int rc, int from)
+{
+    if (w.store->ops != &failing_ops) {
+        failing_ops = *w.store->ops;
+        proper_session = failing_ops.session;
+        failing_ops.session = failing_session;
+        w.store->ops = &failing_ops;
+    }
+    failing_rc = rc;
+    failing_from = from;
+    looked = 0;
+}
+
+/* A tick when the next one is due, on a clock of the test's own. */
+static void tick(int64_t *now)
+{
+    int64_t due = dw_lot_due(w.lot);
+
+    *now = due > *now ? due : *now + 1;
+    dw_lot_tick(w.lot, *now);
+}
+
+static void tick_until_looked(int64_t *now, int times)
+{
+    int64_t until = *now + 60000;
+
+    while (looked < times) {
+        assert_true(*now < until);
+        tick(now);
+    }
+}
+
+static void begin_a_round(void)
+{
+    session("s9", "somebody", 0);
+    log_out("s9");
+    dw_lot_wake(w.lot);
+}
+
+static void fail_three_times(int rc)
+{
+    int64_t now = dw_clock_mono_ms();
+    struct wire a, b;
+
+    set("chsk", "lp_timeout_ms", "120000");
+    session("s1", "alice", 0);
+    session("s2", "bob", 0);
+    connect_with(&a, "dw_sid=s1", "client-id=a");
+    hold_with(&b, "dw_sid=s2", "client-id=b");
+    let_fail(rc, 0);
+    log_out("s1");
+    dw_lot_wake(w.lot);
+    tick_until_looked(&now, 4);
+    assert_int_equal(a.code, 0);
+    assert_non_null(b.parked);
+    tick_until_looked(&now, 6);
+    assert_int_equal(a.code, 4401);
+    while (b.parked != NULL && now < dw_clock_mono_ms() + 60000)
+        tick(&now);
+    assert_string_equal(b.got, "[:chsk/timeout nil]\n"); /* it polls again, and is judged then */
+    assert_int_equal(looked, 6);
+    disconnect(&a);
+    failing_rc = DW_OK;
+    poll_as(&b, "client-id=b");
+    assert_non_null(b.parked);
+    dw_lot_drop(w.lot, b.parked);
+}
+
+static void who_takes_too_long_to_look_up_three_times_loses_the_connection(void **unused)
+{
+    (void)unused;
+    fail_three_times(DW_TIMEOUT);
+}
+
+static void who_can_not_be_looked_up_by_a_wrong_query_loses_the_connection(void **unused)
+{
+    (void)unused;
+    fail_three_times(DW_CONF);
+}
+
+static void a_look_up_that_succeeds_in_between_counts(void **unused)
+{
+    int64_t now = dw_clock_mono_ms();
+    struct wire a;
+
+    (void)unused;
+    set("chsk", "lp_timeout_ms", "120000");
+    session("s1", "alice", 0);
+    hold_with(&a, "dw_sid=s1", "client-id=a");
+    for (int i = 0; i < 2; i++) {
+        let_fail(DW_TIMEOUT, 0);
+        begin_a_round();
+        tick_until_looked(&now, 2);
+        failing_rc = DW_OK;
+        tick_until_looked(&now, 3);
+        assert_non_null(a.parked);
+    }
+    dw_lot_drop(w.lot, a.parked);
+}
+
+/* A lock passes; those who wait for it are not sent away. */
+static void another_failure_ends_no_connection(void **unused)
+{
+    int64_t now = dw_clock_mono_ms();
+    struct wire a;
+
+    (void)unused;
+    set("chsk", "lp_timeout_ms", "120000");
+    session("s1", "alice", 0);
+    hold_with(&a, "dw_sid=s1", "client-id=a");
+    let_fail(DW_BUSY, 0);
+    begin_a_round();
+    tick_until_looked(&now, 4);
+    assert_non_null(a.parked);
+    dw_lot_drop(w.lot, a.parked);
+}
+
+static void a_round_whose_query_is_slow_ends_the_rest(void **unused)
+{
+    struct wire *all = calloc(MANY, sizeof *all);
+    char cookie[32], query[32];
+    int64_t now = dw_clock_mono_ms(), end = now + 1900; /* before the next round */
+    int ended = 0;
+
+    (void)unused;
+    assert_non_null(all);
+    for (int i = 0; i < MANY; i++) {
+        (void)snprintf(cookie, sizeof cookie, "dw_sid=s%d", i);
+        (void)snprintf(query, sizeof query, "client-id=c%d", i);
+        session(cookie + 7, query + 10, 0);
+        connect_with(&all[i], cookie, query);
+    }
+    let_fail(DW_TIMEOUT, 500);
+    begin_a_round();
+    while (dw_lot_due(w.lot) < end && now < end)
+        tick(&now);
+    assert_int_equal(looked, 500 + 100);
+    for (int i = 0; i < MANY; i++)
+        ended += all[i].code == 4401;
+    assert_int_equal(ended, MANY - 600);
+    for (int i = 0; i < MANY; i++)
+        disconnect(&all[i]);
+    free(all);
+}
+
 #define IN_WORLD(test) cmocka_unit_test_setup_teardown(test, open_with_sessions, close_world)
 
 int main(void)
@@ -366,6 +528,11 @@ int main(void)
         IN_WORLD(many_are_looked_up_in_slices),
         IN_WORLD(a_cookie_that_is_too_long_names_no_session),
         IN_WORLD(who_does_not_come_by_a_session_is_left_alone),
+        IN_WORLD(who_takes_too_long_to_look_up_three_times_loses_the_connection),
+        IN_WORLD(who_can_not_be_looked_up_by_a_wrong_query_loses_the_connection),
+        IN_WORLD(a_look_up_that_succeeds_in_between_counts),
+        IN_WORLD(another_failure_ends_no_connection),
+        IN_WORLD(a_round_whose_query_is_slow_ends_the_rest),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
