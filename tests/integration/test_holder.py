@@ -298,7 +298,11 @@ def test_a_poll_that_ends_while_its_lender_has_a_copy_of_it_does_no_harm(crowd):
 def test_polls_for_a_number_that_the_holder_no_longer_has_are_all_answered(crowd):
     crowd.settle()
     lender = Lender(crowd)
-    lent = [lender.lend(lender.holder + 1) for _ in range(2)]
+    lent = [lender.lend(lender.holder + 1)]
+    try:
+        lent.append(lender.lend(lender.holder + 1))
+    except BrokenPipeError:
+        pass  # it has hung up already, which the lender notices before it lends
     for web_server, copy in lent:
         copy.close()
         assert b"[:chsk/timeout" in web_server.recv(1000)

@@ -424,7 +424,8 @@ def test_an_inbox_flood_over_a_websocket(make_world):
     client = Client(sidecar.address, "mallory")
     other = Client(sidecar.address, "alice")
     # Presence follows the handshake by some milliseconds, and its row is never refused.
-    wait_until(lambda: attacked.rows("uid = 'mallory'") == 1, 5 * SLOW, "mallory's coming is in the inbox")
+    wait_until(lambda: attacked.world.sql("SELECT 1 FROM dw_inbox WHERE uid = 'mallory'"), 5 * SLOW,
+               "mallory's coming is in the inbox")
     client.frames.sock.sendall(b"".join(frame(TEXT, b"[[:t/n %d] nil]" % n) for n in range(500)))
     client.send('[[:t/ask 1] "c"]')
     assert client.receive(10 * SLOW) == '[:chsk/error "c"]'
