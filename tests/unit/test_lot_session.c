@@ -485,7 +485,7 @@ static void a_round_whose_query_is_slow_ends_the_rest(void **unused)
 {
     struct wire *all = calloc(MANY, sizeof *all);
     char cookie[32], query[32];
-    int64_t now = dw_clock_mono_ms(), end = now + 1900; /* before the next round */
+    int64_t now, end;
     int ended = 0;
 
     (void)unused;
@@ -498,6 +498,8 @@ static void a_round_whose_query_is_slow_ends_the_rest(void **unused)
     }
     let_fail(DW_TIMEOUT, 500);
     begin_a_round();
+    now = dw_clock_mono_ms();
+    end = now + 1900; /* before the next round */
     while (dw_lot_due(w.lot) < end && now < end)
         tick(&now);
     assert_int_equal(looked, 500 + 100);
