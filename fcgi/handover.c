@@ -4,6 +4,7 @@
 #include "fcgi/handover.h"
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/listen.h"
 #include "base/log.h"
 #include "fcgi/server_internal.h"
@@ -60,11 +61,7 @@ static void digest(void *context, const char *name, const char *value)
 {
     uint64_t *sum = context;
 
-    for (const char *at = name; *at != '\0'; at++)
-        *sum = (*sum ^ (unsigned char)*at) * UINT64_C(0x100000001b3); /* FNV-1a */
-    for (const char *at = value; *at != '\0'; at++)
-        *sum = (*sum ^ (unsigned char)*at) * UINT64_C(0x100000001b3);
-    *sum = (*sum ^ '\n') * UINT64_C(0x100000001b3);
+    *sum = dw_hash_field(dw_hash_field(*sum, name, strlen(name)), value, strlen(value));
 }
 
 static uint64_t settings_of(struct dw_fcgi *fcgi)
@@ -72,7 +69,7 @@ static uint64_t settings_of(struct dw_fcgi *fcgi)
     struct dw_handover *handover = &fcgi->handover;
 
     if (handover->settings == 0) {
-        handover->settings = UINT64_C(0xcbf29ce484222325);
+        handover->settings = DW_HASH_INIT;
         digest(&handover->settings, "version", PACKAGE_VERSION);
         dw_conf_each(fcgi->conf, digest, &handover->settings);
     }

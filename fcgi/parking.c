@@ -17,27 +17,12 @@
 static void on_answer(void *context, struct dw_parked *parked, const struct dw_answer *answer)
 {
     struct dw_fcgi *fcgi = context;
-    int descriptor = parked->connection.fcgi.descriptor;
-    struct dw_link *link;
-    size_t written = 0;
-    int state;
+    bool sent;
 
     dw_handover_returned(fcgi, parked); /* the web server may send its next request there at once */
-    dw_output_records(&fcgi->scratch, &fcgi->head, parked->connection.fcgi.request_id, answer);
-    if (dw_buf_failed(&fcgi->scratch)) {
-        (void)close(descriptor);
-        return;
-    }
-    state = dw_output_write(descriptor, &fcgi->scratch, &written);
-    if (state > 0 && parked->kind == DW_PARKED_POLL)
+    sent = dw_fcgi_send(fcgi, parked->connection.fcgi.descriptor, parked->connection.fcgi.request_id, answer);
+    if (sent && parked->kind == DW_PARKED_POLL)
         dw_store_claim_sent(fcgi->store, parked->slot, parked->epoch);
-    if (state != 0)
-        return;
-    link = dw_output_link(fcgi, descriptor, &fcgi->scratch, written);
-    if (link != NULL)
-        dw_fcgi_leave(fcgi, link);
-    else
-        (void)close(descriptor);
 }
 
 static void on_departed(void *context, const struct dw_departed *departed)
@@ -143,10 +128,9 @@ void dw_fcgi_park(struct dw_fcgi *fcgi, struct dw_parked *parked)
         dw_fcgi_hold(fcgi, parked);
         if (fcgi->lot != NULL)
             dw_handover_seek(fcgi);
-    } else if (dw_handover_lend(fcgi, parked)) {
-        rest(fcgi);
     } else {
-        dw_fcgi_turn_back(fcgi, parked);
+        if (!dw_handover_lend(fcgi, parked))
+            dw_fcgi_turn_back(fcgi, parked);
         rest(fcgi);
     }
 }

@@ -85,24 +85,10 @@ static void note_arrival(struct dw_fcgi *fcgi, const struct dw_inflow *inflow)
 static void refuse(struct dw_fcgi *fcgi, struct dw_link *link, int status, const char *text)
 {
     struct dw_answer answer = DW_ANSWER_INIT;
-    size_t written = 0;
-    int state = -1;
 
     dw_answer_text(&answer, status, "%s", text);
-    dw_output_records(&fcgi->scratch, &fcgi->head, link->in.request_id, &answer);
+    (void)dw_fcgi_send(fcgi, link->descriptor, link->in.request_id, &answer);
     dw_buf_fini(&answer.body);
-    if (dw_buf_failed(&fcgi->scratch))
-        (void)close(link->descriptor);
-    else
-        state = dw_output_write(link->descriptor, &fcgi->scratch, &written);
-    if (state == 0) {
-        struct dw_link *out = dw_output_link(fcgi, link->descriptor, &fcgi->scratch, written);
-
-        if (out != NULL)
-            dw_fcgi_leave(fcgi, out);
-        else
-            (void)close(link->descriptor);
-    }
     dw_link_free(link);
 }
 
@@ -230,6 +216,28 @@ void dw_fcgi_leave(struct dw_fcgi *fcgi, struct dw_link *link)
         dw_links_remove(&fcgi->leaving, link);
         dw_link_free(link);
     }
+}
+
+bool dw_fcgi_send(struct dw_fcgi *fcgi, int descriptor, uint16_t request_id, const struct dw_answer *answer)
+{
+    struct dw_link *link;
+    size_t written = 0;
+    int state;
+
+    dw_output_records(&fcgi->scratch, &fcgi->head, request_id, answer);
+    if (dw_buf_failed(&fcgi->scratch)) {
+        (void)close(descriptor);
+        return false;
+    }
+    state = dw_output_write(descriptor, &fcgi->scratch, &written);
+    if (state != 0)
+        return state > 0;
+    link = dw_output_link(fcgi, descriptor, &fcgi->scratch, written);
+    if (link != NULL)
+        dw_fcgi_leave(fcgi, link);
+    else
+        (void)close(descriptor);
+    return false;
 }
 
 /* What the readers have handed over. */

@@ -98,6 +98,8 @@ bool dw_fcgi_watch(struct dw_fcgi *fcgi, int op, int descriptor, uint32_t events
                    enum dw_fcgi_kind kind);
 /* Has the rest of an answer written when its peer can take it. */
 void dw_fcgi_leave(struct dw_fcgi *fcgi, struct dw_link *link);
+/* Answers a request and ends its connection, now or once its peer has taken all.  True: all is written. */
+bool dw_fcgi_send(struct dw_fcgi *fcgi, int descriptor, uint16_t request_id, const struct dw_answer *answer);
 
 /* parking.c: loop thread */
 /* Takes over a request that the readers parked: holds it, or lends it to the process that its row names. */

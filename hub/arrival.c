@@ -3,19 +3,10 @@
  * The parameters are compared as they are written: a client writes its own the same way each time. */
 #include "hub/arrival.h"
 
+#include "base/hash.h"
+
 #include <string.h>
 #include <strings.h>
-
-/* FNV-1a, with an end mark so that fields don't run into each other.  No secret depends on it: who could
- * make another client's key would have to know that client's cookies or token. */
-static uint64_t hash(uint64_t state, const char *bytes, size_t len)
-{
-    size_t i;
-
-    for (i = 0; i < len; i++)
-        state = (state ^ (unsigned char)bytes[i]) * UINT64_C(1099511628211);
-    return (state ^ 0x100) * UINT64_C(1099511628211);
-}
 
 static bool is_named(const char *field, size_t len, const char *name)
 {
@@ -60,8 +51,12 @@ bool dw_arrival_of(const char *query, size_t query_len, const char *token, const
     }
     if (id == NULL)
         return false;
-    arrival->key = hash(UINT64_C(14695981039346656037), id, id_len);
-    arrival->key = hash(hash(hash(arrival->key, who, who_len), cookie, cookie_len), user, user_len);
+    /* No secret depends on it: who could make another client's key would have to know that client's cookies or
+     * token. */
+    arrival->key = dw_hash_field(DW_HASH_INIT, id, id_len);
+    arrival->key = dw_hash_field(arrival->key, who, who_len);
+    arrival->key = dw_hash_field(arrival->key, cookie, cookie_len);
+    arrival->key = dw_hash_field(arrival->key, user, user_len);
     if (arrival->key == 0)
         arrival->key = 1;
     return true;
