@@ -116,6 +116,7 @@ def test_version(world):
     (["-x"], "unknown option -x"),
     (["push"], "an argument is missing"),
     (["push", "alice"], "an argument is missing"),
+    (["push", "--uid", "alice", "a/b"], "--uid goes with --client-id; a user alone is named without it"),
     (["push", "alice", "a/b", "1", "2"], 'unexpected argument "2"'),
     (["push", "--room", "r", "a/b", "1", "2"], 'unexpected argument "2"'),
     (["push", "--frob", "alice", "a/b"], "unknown option --frob"),
@@ -282,11 +283,13 @@ def test_push_prints_the_id_and_the_row_is_as_said(queue):
     assert queue.cli("push", "--format", "edn", "alice", "a/b", "{:a #{1}}").stdout == "5\n"
     assert queue.cli("push", "alice", "a/b", "-", stdin='["from", "stdin"]\n').stdout == "6\n"
     assert queue.cli("push", "--", "--alice", "a/b").stdout == "7\n"
+    assert queue.cli("push", "--client-id", "c1", "--uid", "alice", "a/b").stdout == "8\n"
     assert queue.sql("SELECT uid, client_id, room, event, data, format FROM dw_push ORDER BY id") == [
         ("alice", None, None, "deploy/done", '{"rev":42}', "json"), (None, "c1", None, "a/b", None, "json"),
         (None, None, "*", "a/b", '"x"', "json"), ("", None, None, "a/b", "-5", "json"),
         ("alice", None, None, "a/b", "{:a #{1}}", "edn"),
-        ("alice", None, None, "a/b", '["from", "stdin"]\n', "json"), ("--alice", None, None, "a/b", None, "json")]
+        ("alice", None, None, "a/b", '["from", "stdin"]\n', "json"), ("--alice", None, None, "a/b", None, "json"),
+        ("alice", "c1", None, "a/b", None, "json")]
 
 
 @pytest.mark.parametrize("arguments, sentence", [
