@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,8 @@
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
+
+_Static_assert(crypto_shorthash_KEYBYTES == 2 * sizeof(uint64_t), "the secret of the table is its key");
 
 #define TIME_BITS 44
 #define TIME_MASK ((UINT64_C(1) << TIME_BITS) - 1)
@@ -84,74 +87,39 @@ void dw_rates_close(struct dw_rates *rates)
 
 /* ---- keys ---- */
 
-static uint64_t rotate(uint64_t word, int bits)
+static uint64_t hash(const unsigned char secret[crypto_shorthash_KEYBYTES], const unsigned char *bytes, size_t len)
 {
-    return word << bits | word >> (64 - bits);
-}
+    unsigned char out[crypto_shorthash_BYTES];
+    uint64_t word;
 
-static void rounds(uint64_t v[4], int count)
-{
-    while (count-- > 0) {
-        v[0] += v[1];
-        v[2] += v[3];
-        v[1] = rotate(v[1], 13) ^ v[0];
-        v[3] = rotate(v[3], 16) ^ v[2];
-        v[0] = rotate(v[0], 32);
-        v[2] += v[1];
-        v[0] += v[3];
-        v[1] = rotate(v[1], 17) ^ v[2];
-        v[3] = rotate(v[3], 21) ^ v[0];
-        v[2] = rotate(v[2], 32);
-    }
-}
-
-/* Up to eight bytes, the first the lowest. */
-static uint64_t word_of(const unsigned char *bytes, size_t len)
-{
-    uint64_t word = 0;
-
-    while (len-- > 0)
-        word = word << 8 | bytes[len];
+    (void)crypto_shorthash(out, bytes, len, secret); /* always 0 */
+    memcpy(&word, out, sizeof word);
     return word;
 }
 
-uint64_t dw_rates_hash(const uint64_t secret[2], const unsigned char *bytes, size_t len)
+static uint64_t hash_name(const unsigned char secret[crypto_shorthash_KEYBYTES], const char *name)
 {
-    uint64_t v[4] = {secret[0] ^ UINT64_C(0x736f6d6570736575), secret[1] ^ UINT64_C(0x646f72616e646f6d),
-                     secret[0] ^ UINT64_C(0x6c7967656e657261), secret[1] ^ UINT64_C(0x7465646279746573)};
-    uint64_t last = (uint64_t)len << 56;
-
-    for (; len >= 8; bytes += 8, len -= 8) {
-        uint64_t word = word_of(bytes, 8);
-
-        v[3] ^= word;
-        rounds(v, 2);
-        v[0] ^= word;
-    }
-    last |= word_of(bytes, len);
-    v[3] ^= last;
-    rounds(v, 2);
-    v[0] ^= last;
-    v[2] ^= 0xff;
-    rounds(v, 4);
-    return v[0] ^ v[1] ^ v[2] ^ v[3];
+    return name != NULL ? hash(secret, (const unsigned char *)name, strlen(name)) | 1 : 0;
 }
 
 uint64_t dw_rates_key(const struct dw_rates *rates, char kind, const char *first, const char *second)
 {
     unsigned char parts[1 + 2 * sizeof(uint64_t)] = {(unsigned char)kind};
-    uint64_t secret[2], part, key;
+    unsigned char secret[crypto_shorthash_KEYBYTES];
+    uint64_t word, key;
 
     if (rates->table == NULL)
         return 1;
-    secret[0] = atomic_load_explicit(&rates->table->secret[0], memory_order_relaxed);
-    secret[1] = atomic_load_explicit(&rates->table->secret[1], memory_order_relaxed);
+    for (size_t i = 0; i < 2; i++) {
+        word = atomic_load_explicit(&rates->table->secret[i], memory_order_relaxed);
+        memcpy(secret + i * sizeof word, &word, sizeof word);
+    }
     /* Hashes of the names, so that none runs into the next, and no name is too long. */
-    part = first != NULL ? dw_rates_hash(secret, (const unsigned char *)first, strlen(first)) | 1 : 0;
-    memcpy(parts + 1, &part, sizeof part);
-    part = second != NULL ? dw_rates_hash(secret, (const unsigned char *)second, strlen(second)) | 1 : 0;
-    memcpy(parts + 1 + sizeof part, &part, sizeof part);
-    key = dw_rates_hash(secret, parts, sizeof parts);
+    word = hash_name(secret, first);
+    memcpy(parts + 1, &word, sizeof word);
+    word = hash_name(secret, second);
+    memcpy(parts + 1 + sizeof word, &word, sizeof word);
+    key = hash(secret, parts, sizeof parts);
     return key != 0 ? key : 1;
 }
 

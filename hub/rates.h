@@ -6,8 +6,8 @@
  *
  * A bucket is one number: how far ahead of the clock its owner is.  Each request puts it the part of a second
  * ahead that it is worth, and it may be DW_RATES_BURST_S seconds ahead; what lies in the past is a full bucket.
- * Buckets are found by a hash under a secret, in sets of DW_RATES_WAYS; where a set is full, the one that is the
- * least ahead makes room.  So a flood of new names costs nothing but the debts of those that have hardly any,
+ * Buckets are found by SipHash-2-4 under a secret, in sets of DW_RATES_WAYS; where a set is full, the one that is
+ * the least ahead makes room.  So a flood of new names costs nothing but the debts of those that have hardly any,
  * and nobody can aim at another's bucket.  A table that is lost, or comes from before a boot, is one of full
  * buckets. */
 #ifndef DW_HUB_RATES_H
@@ -41,8 +41,6 @@ void dw_rates_close(struct dw_rates *rates);
 
 /* The key of somebody: `kind` keeps names of different sorts apart, either name may be NULL.  Never 0. */
 uint64_t dw_rates_key(const struct dw_rates *rates, char kind, const char *first, const char *second);
-/* SipHash-2-4 (Aumasson and Bernstein, 2012). */
-uint64_t dw_rates_hash(const uint64_t secret[2], const unsigned char *bytes, size_t len);
 
 /* One request of `key`, who may make `per_s` in a second; false: too many, it is not counted.  Any thread, no
  * locks.  `per_s` 0, key 0 or no table: always true.  `now_us` is monotonic and may come from any process of

@@ -14,6 +14,7 @@ import socket
 import sqlite3
 import subprocess
 import tempfile
+import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -50,10 +51,29 @@ def now_ms():
     return int(time.time() * 1000)
 
 
+def _ports():
+    """Free ports, none of them twice within some thousand: a client that still looks for a process that was killed must
+    not find another test's.  So none is from the range in which the kernel chooses, and runners side by side
+    (pytest-xdist) each have a range of their own."""
+    first, size = 10000, 2000
+    first += size * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 10)
+    at = os.getpid()
+    while True:
+        port, at = first + at % size, at + 1
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        yield port
+
+
+_free_ports, _ports_lock = _ports(), threading.Lock()
+
+
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    with _ports_lock:
+        return next(_free_ports)
 
 
 def wait_until(condition, timeout, what):

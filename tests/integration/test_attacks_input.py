@@ -249,6 +249,7 @@ def test_names_of_files_in_what_a_client_sends(make_world):
     site = Site(make_world, sidecar=False, AUTH_CSRF="off")
     world = site.world
     web = world.lighttpd(site.responder.address)
+    assert site.victim("first").ask("handshake").status == 200  # by then all our own files are there
     before = set(os.listdir(world.folder)) | set(os.listdir(world.db_path + "-dw"))
     for text in TRAVERSALS:
         tab = site.victim(text)
