@@ -4,15 +4,17 @@
 #include <assert.h>
 #include <stddef.h>
 
-/* A udt further off than this from our clock is no clock reading that can be compared. */
-#define UDT_SKEW_MS 600000
+/* Outside of these years (2001 to 2286) a udt is no clock reading, but what a client always says; a clock may be
+ * far off ours and still tells a new request from a repeated one. */
+#define UDT_MIN INT64_C(1000000000000)
+#define UDT_MAX INT64_C(9999999999999)
 /* A client that really polls again after this long has a later udt. */
 #define UDT_TICK_MS 50
 
 /* The newest GET over again, by its client's clock? */
 static bool is_copy(const struct dw_chsk *state, int64_t udt, const struct dw_input *in)
 {
-    if (udt == 0 || udt != state->udt || udt <= in->now_ms - UDT_SKEW_MS || udt >= in->now_ms + UDT_SKEW_MS)
+    if (udt != state->udt || udt < UDT_MIN || udt > UDT_MAX)
         return false;
     return !in->u.get.claim_sent || in->now_ms - state->seen_ms > UDT_TICK_MS;
 }

@@ -348,11 +348,13 @@ def test_events_are_never_sent_again_once_a_poll_has_proved_them(quick):
     assert client.poll().text == TIMEOUT
 
 
-def test_a_get_that_the_browser_repeats_by_itself_proves_nothing(world, responder):
+@pytest.mark.parametrize("ahead_ms", [0, -86400000, 3600000], ids=["right", "a-day-slow", "an-hour-fast"])
+def test_a_get_that_the_browser_repeats_by_itself_proves_nothing(world, responder, ahead_ms):
+    """However wrong the client's clock is."""
     client = Client(responder, "alice")
     client.handshake()
     push_numbers(world, 1, 2)
-    udt = now_ms()
+    udt = now_ms() + ahead_ms
     assert numbers(client.poll(udt=udt).text) == [1, 2]
     time.sleep(0.1)
     assert numbers(client.poll(udt=udt).text) == [1, 2]
