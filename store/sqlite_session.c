@@ -24,10 +24,16 @@ static int load_column(sqlite3_stmt *stmt, int column, const char *name, size_t 
     return DW_OK;
 }
 
-static int load_expiry(sqlite3_stmt *stmt, int64_t *expires_at, bool *never, struct dw_err *err)
+static int load_expiry(sqlite3_stmt *stmt, int64_t now_ms, int64_t *expires_at, bool *never, struct dw_err *err)
 {
-    int type = sqlite3_column_type(stmt, 3); /* NULL where there are but three columns */
+    int type;
 
+    if (sqlite3_column_count(stmt) == 3) {
+        *never = false;
+        *expires_at = now_ms + DW_SESSION_UNTOLD_MS;
+        return DW_OK;
+    }
+    type = sqlite3_column_type(stmt, 3);
     *never = type == SQLITE_NULL;
     *expires_at = sqlite3_column_int64(stmt, 3);
     if (!*never && type != SQLITE_INTEGER && type != SQLITE_FLOAT)
@@ -44,7 +50,7 @@ static int load(sqlite3_stmt *stmt, int64_t now_ms, struct dw_session *session, 
 {
     bool never = true;
     int64_t expires_at = 0;
-    int rc = load_expiry(stmt, &expires_at, &never, err);
+    int rc = load_expiry(stmt, now_ms, &expires_at, &never, err);
 
     if (rc != DW_OK || (!never && expires_at <= now_ms))
         return rc;

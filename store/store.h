@@ -176,6 +176,8 @@ struct dw_session {
     bool has_handshake_data;
     int64_t expires_at; /* Unix ms, later than the look-up; 0: never */
 };
+/* A query of three columns does not say when the session ends: it is asked again after this time. */
+#define DW_SESSION_UNTOLD_MS 20000
 /* Longest values of a session, in bytes. */
 #define DW_SESSION_UID_MAX 255
 #define DW_SESSION_TOKEN_MAX 1024

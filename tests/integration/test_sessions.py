@@ -144,6 +144,23 @@ def test_a_session_ends_by_time_without_any_commit(make_world, query):
 
 
 @pytest.mark.skipif(not os.path.exists(harness.SIDECAR), reason="built without the sidecar")
+def test_a_session_ends_by_time_where_the_query_does_not_say_when(make_world):
+    """Three columns: who stays connected is looked up again each 20 seconds."""
+    query = "SELECT uid, csrf_token, NULL FROM dw_session WHERE sid = :sid AND expires_at > :now_ms"
+    world = make_world(**{**settings_of("delete"), "AUTH_SESSION_SQL": query})
+    sidecar = world.sidecar()
+    log_in(world, "s1", "alice", now_ms() + 2500 * SLOW)
+    log_in(world, "s2", "bob", now_ms() + 3600000)
+    mine, other = open_socket(sidecar, "s1", "a"), open_socket(sidecar, "s2", "b")
+    with pytest.raises(websocket.Closed) as closed:
+        mine.receive(20 + WITHIN)
+    assert closed.value.code == 4401
+    other.nothing(1)  # by then it has been looked up too
+    world.push("bob", "test/n", "3")
+    assert "test/n 3" in other.receive(5 * SLOW)
+
+
+@pytest.mark.skipif(not os.path.exists(harness.SIDECAR), reason="built without the sidecar")
 def test_a_session_that_is_used_and_put_off_keeps_its_connection(make_world):
     world = make_world(**settings_of("delete"))
     sidecar = world.sidecar()

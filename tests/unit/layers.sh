@@ -41,7 +41,7 @@ only_in fcgiapp.h '^fcgi/message\.[ch]$'
 only_in libwebsockets.h '^ws/'
 only_in uv.h '^ws/'
 only_in zlib.h '^chsk/'
-only_in sodium.h '^chsk/token\.c$' '^hub/keyfile\.c$'
+only_in sodium.h '^chsk/token\.c$' '^hub/rates\.c$' '^hub/keyfile\.c$'
 verdict "fcgi_stdio.h, which redefines standard names, is included by nobody" \
     "$(sources_of base chsk store hub fcgi ws cli tests bench fuzz | xargs grep -ln 'fcgi_stdio\.h>')"
 verdict "no test or benchmark includes a .c file" \

@@ -110,7 +110,6 @@ static void an_apps_own_table_gives_sessions(void **unused)
     assert_int_equal(look(), DW_OK);
     assert_true(w.session.found);
     assert_string_equal(dw_buf_str(&w.session.uid), "7");
-    assert_int_equal(w.session.expires_at, 0);
     open_with("SELECT value, 2, 3 FROM json_each('[5]') WHERE :sid = 's1'");
     assert_int_equal(look(), DW_OK);
     assert_string_equal(dw_buf_str(&w.session.uid), "5");
@@ -247,6 +246,15 @@ static void the_fourth_column_says_when_it_ends(void **unused)
     assert_non_null(strstr(w.err.text, "expires_at must be Unix time in milliseconds (a number), or NULL"));
 }
 
+static void who_is_found_by_three_columns_is_to_be_looked_up_again(void **unused)
+{
+    (void)unused;
+    open_with("SELECT user_id, csrf, data FROM login WHERE token = :sid");
+    assert_int_equal(look(), DW_OK);
+    assert_true(w.session.found);
+    assert_int_equal(w.session.expires_at, NOW + DW_SESSION_UNTOLD_MS);
+}
+
 static uint32_t session_version(void)
 {
     uint32_t version;
@@ -309,6 +317,7 @@ int main(void)
         WITH_FILE(a_query_that_takes_too_long_is_stopped),
         WITH_FILE(values_have_bounds),
         WITH_FILE(the_fourth_column_says_when_it_ends),
+        WITH_FILE(who_is_found_by_three_columns_is_to_be_looked_up_again),
         WITH_FILE(the_default_table_says_what_has_changed),
         WITH_FILE(with_another_query_each_commit_may_have_changed_it),
     };
