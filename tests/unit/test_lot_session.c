@@ -45,6 +45,14 @@ static void hold_with(struct wire *wire, const char *cookie, const char *query)
     assert_non_null(wire->parked);
 }
 
+/* For longer than any round takes. */
+static void hold_alice(struct wire *wire)
+{
+    set("chsk", "lp_timeout_ms", "120000");
+    session("s1", "alice", 0);
+    hold_with(wire, "dw_sid=s1", "client-id=a");
+}
+
 /* Lets a round take place, from its beginning to its end; the ticks that it took. */
 static int review(void)
 {
@@ -450,9 +458,7 @@ static void a_look_up_that_succeeds_in_between_counts(void **unused)
     struct wire a;
 
     (void)unused;
-    set("chsk", "lp_timeout_ms", "120000");
-    session("s1", "alice", 0);
-    hold_with(&a, "dw_sid=s1", "client-id=a");
+    hold_alice(&a);
     for (int i = 0; i < 2; i++) {
         let_fail(DW_TIMEOUT, 0);
         begin_a_round();
@@ -471,9 +477,7 @@ static void another_failure_ends_no_connection(void **unused)
     struct wire a;
 
     (void)unused;
-    set("chsk", "lp_timeout_ms", "120000");
-    session("s1", "alice", 0);
-    hold_with(&a, "dw_sid=s1", "client-id=a");
+    hold_alice(&a);
     let_fail(DW_BUSY, 0);
     begin_a_round();
     tick_until_looked(&now, 4);
