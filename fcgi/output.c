@@ -59,7 +59,8 @@ void dw_output_end(int descriptor, struct dw_buf *scratch, struct dw_buf *head, 
         (void)close(descriptor);
 }
 
-struct dw_link *dw_output_link(struct dw_fcgi *fcgi, int descriptor, struct dw_buf *out, size_t written)
+/* Takes `out`'s content.  NULL: out of memory. */
+static struct dw_link *link_for(const struct dw_fcgi *fcgi, int descriptor, struct dw_buf *out, size_t written)
 {
     struct dw_link *link = calloc(1, sizeof *link);
 
@@ -71,4 +72,21 @@ struct dw_link *dw_output_link(struct dw_fcgi *fcgi, int descriptor, struct dw_b
     link->written = written;
     dw_buf_init(out);
     return link;
+}
+
+bool dw_output_send(const struct dw_fcgi *fcgi, int descriptor, struct dw_buf *out, struct dw_link **rest)
+{
+    size_t written = 0;
+
+    *rest = NULL;
+    if (!dw_buf_failed(out)) {
+        int state = dw_output_write(descriptor, out, &written);
+
+        if (state != 0)
+            return state > 0;
+        *rest = link_for(fcgi, descriptor, out, written);
+    }
+    if (*rest == NULL)
+        (void)close(descriptor);
+    return false;
 }

@@ -52,28 +52,17 @@ static void notify_loop(struct dw_fcgi *fcgi)
 static bool write_out(struct reader *reader, int descriptor)
 {
     struct dw_fcgi *fcgi = reader->fcgi;
-    struct dw_link *link;
-    size_t written = 0;
-    int state;
+    struct dw_link *rest;
+    bool sent = dw_output_send(fcgi, descriptor, &reader->out, &rest);
 
-    if (dw_buf_failed(&reader->out)) {
-        (void)close(descriptor);
-        return false;
+    if (rest != NULL) {
+        (void)pthread_mutex_lock(&fcgi->mutex);
+        rest->next = fcgi->handed_leaving;
+        fcgi->handed_leaving = rest;
+        (void)pthread_mutex_unlock(&fcgi->mutex);
+        notify_loop(fcgi);
     }
-    state = dw_output_write(descriptor, &reader->out, &written);
-    if (state != 0)
-        return state > 0;
-    link = dw_output_link(fcgi, descriptor, &reader->out, written);
-    if (link == NULL) {
-        (void)close(descriptor);
-        return false;
-    }
-    (void)pthread_mutex_lock(&fcgi->mutex);
-    link->next = fcgi->handed_leaving;
-    fcgi->handed_leaving = link;
-    (void)pthread_mutex_unlock(&fcgi->mutex);
-    notify_loop(fcgi);
-    return false;
+    return sent;
 }
 
 static void hand_parked(struct reader *reader, struct dw_parked *parked, int descriptor, uint16_t request_id)

@@ -220,24 +220,14 @@ void dw_fcgi_leave(struct dw_fcgi *fcgi, struct dw_link *link)
 
 bool dw_fcgi_send(struct dw_fcgi *fcgi, int descriptor, uint16_t request_id, const struct dw_answer *answer)
 {
-    struct dw_link *link;
-    size_t written = 0;
-    int state;
+    struct dw_link *rest;
+    bool sent;
 
     dw_output_records(&fcgi->scratch, &fcgi->head, request_id, answer);
-    if (dw_buf_failed(&fcgi->scratch)) {
-        (void)close(descriptor);
-        return false;
-    }
-    state = dw_output_write(descriptor, &fcgi->scratch, &written);
-    if (state != 0)
-        return state > 0;
-    link = dw_output_link(fcgi, descriptor, &fcgi->scratch, written);
-    if (link != NULL)
-        dw_fcgi_leave(fcgi, link);
-    else
-        (void)close(descriptor);
-    return false;
+    sent = dw_output_send(fcgi, descriptor, &fcgi->scratch, &rest);
+    if (rest != NULL)
+        dw_fcgi_leave(fcgi, rest);
+    return sent;
 }
 
 /* What the readers have handed over. */

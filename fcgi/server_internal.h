@@ -132,8 +132,9 @@ int dw_output_write(int descriptor, const struct dw_buf *out, size_t *written);
 /* Answers a request whose client is gone with nothing, and closes the connection: without an end, lighttpd logs
  * each closed tab as a responder that died. */
 void dw_output_end(int descriptor, struct dw_buf *scratch, struct dw_buf *head, uint16_t request_id);
-/* A link for an answer that could not be written at once; takes `out`'s content.  NULL: out of memory. */
-struct dw_link *dw_output_link(struct dw_fcgi *fcgi, int descriptor, struct dw_buf *out, size_t written);
+/* Writes `out` without blocking.  True: all is written and the connection closed.  False: what the peer was too
+ * slow for, `out`'s content, is in *rest, for dw_fcgi_leave; or that is NULL, and the connection closed. */
+bool dw_output_send(const struct dw_fcgi *fcgi, int descriptor, struct dw_buf *out, struct dw_link **rest);
 
 /* links.c: lists of connections */
 void dw_links_add(struct dw_links *list, struct dw_link *link);
